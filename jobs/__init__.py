@@ -1,0 +1,1 @@
+"""When it runs: jobs, schedules, sensors; definitions.py assembles everything."""

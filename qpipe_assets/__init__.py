@@ -1,0 +1,1 @@
+"""What exists: the software-defined assets, their checks and partitions."""

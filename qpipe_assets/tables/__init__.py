@@ -1,0 +1,1 @@
+"""Pure table logic: the declaration of every table, the kernels, the ledger and the ingest protocol."""

@@ -1,0 +1,135 @@
+"""From an object's bytes to validated records, by the declared schema and never by inference."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from simulation.identity import content_id
+from simulation.molecules import MoleculeError, partition_key_of
+from simulation.record import VQEDecoratedResult
+
+AVRO_MAGIC = b"Obj\x01"
+MAX_RECORDS_PER_OBJECT = 1000
+"""An Avro container can hold many records; more than this in one object is taken for an error."""
+
+DEFAULT_ANSATZ = "EfficientSU2"
+"""What records without `ansatz_name` were computed with (spec C)."""
+
+
+class DecodeError(ValueError):
+    """An object that is no record: says what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One validated record with its identity, its molecule's partition key, and a digest of its content."""
+
+    experiment_id: str
+    molecule: str
+    content_digest: str
+    row: dict[str, Any]
+
+
+def decode(data: bytes) -> list[Decoded]:
+    """Decode one object: a JSON record, or an Avro container of records of one molecule.
+
+    Raises:
+        DecodeError: the bytes are neither, or a record violates the declared schema.
+    """
+    records = _decode_avro(data) if data.startswith(AVRO_MAGIC) else [_decode_json(data)]
+    decoded = [_identify(record) for record in records]
+    molecules = sorted({item.molecule for item in decoded})
+    if len(molecules) > 1:
+        raise DecodeError(
+            f"one object holds records of {', '.join(molecules)}; expected one molecule an object: split it"
+        )
+    return decoded
+
+
+def _decode_json(data: bytes) -> VQEDecoratedResult:
+    if not data.strip():
+        raise DecodeError("the object is empty; expected a JSON record or an Avro container")
+    try:
+        return VQEDecoratedResult.model_validate_json(data)
+    except ValidationError as error:
+        raise DecodeError(_first_errors(error)) from error
+
+
+def _decode_avro(data: bytes) -> list[VQEDecoratedResult]:
+    import fastavro
+
+    try:
+        rows = list(itertools.islice(fastavro.reader(io.BytesIO(data)), MAX_RECORDS_PER_OBJECT + 1))
+    # fastavro has no common base for what a damaged container raises (struct, zlib, EOF, index and value errors).
+    except Exception as error:
+        raise DecodeError(f"damaged Avro container: {type(error).__name__}: {error}") from error
+    if not rows:
+        raise DecodeError("the Avro container holds no record")
+    if len(rows) > MAX_RECORDS_PER_OBJECT:
+        raise DecodeError(f"the Avro container holds more than {MAX_RECORDS_PER_OBJECT} records; split it")
+    try:
+        return [VQEDecoratedResult.model_validate(row) for row in rows]
+    except ValidationError as error:
+        raise DecodeError(_first_errors(error)) from error
+
+
+def _first_errors(error: ValidationError, limit: int = 3) -> str:
+    found = error.errors(include_url=False)
+    shown = [
+        f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']} (got {str(e['input'])[:60]!r})" for e in found[:limit]
+    ]
+    more = f"; and {len(found) - limit} more" if len(found) > limit else ""
+    return "; ".join(shown) + more
+
+
+def _identify(record: VQEDecoratedResult) -> Decoded:
+    molecule = record.molecule.molecule_data
+    try:
+        key = partition_key_of(molecule.symbols, molecule.charge, molecule.multiplicity)
+    except MoleculeError as error:
+        raise DecodeError(f"molecule: {error}") from error
+    content = content_id(record)
+    return Decoded(record.experiment_id or content, key, content, _completed(record))
+
+
+def _completed(record: VQEDecoratedResult) -> dict[str, Any]:
+    """The record as a plain row, with what older writers left out but the record itself determines."""
+    row = record.model_dump()
+    result = row["vqe_result"]
+    if row["total_energy"] is None and result["nuclear_repulsion_energy"] is not None:
+        row["total_energy"] = result["minimum"] + result["nuclear_repulsion_energy"]
+    if result["initial_data"]["ansatz_name"] is None:
+        result["initial_data"]["ansatz_name"] = DEFAULT_ANSATZ
+    if result["initial_data"]["init_strategy"] is None:
+        result["initial_data"]["init_strategy"] = "random"
+    _complete_iterations(result["iteration_list"])
+    return row
+
+
+def _complete_iterations(iterations: list[dict[str, Any]]) -> None:
+    lowest = math.inf
+    previous: dict[str, Any] | None = None
+    for step in iterations:
+        lowest = min(lowest, step["result"])
+        if step["cumulative_min_energy"] is None:
+            step["cumulative_min_energy"] = lowest
+        if previous is not None:
+            if step["energy_delta"] is None:
+                step["energy_delta"] = step["result"] - previous["result"]
+            if step["parameter_delta_norm"] is None and len(step["parameters"]) == len(previous["parameters"]):
+                step["parameter_delta_norm"] = math.dist(step["parameters"], previous["parameters"])
+        previous = step
+
+
+def object_molecule(key: str) -> str | None:
+    """The molecule that an object's key names by a `molecule=` folder, None when it names none."""
+    for part in key.split("/")[:-1]:
+        if part.startswith("molecule="):
+            return part.removeprefix("molecule=")
+    return None

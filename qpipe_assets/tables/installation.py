@@ -1,0 +1,92 @@
+"""One installation put together: object store, lakehouse and ledger, created at first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from qpipe_assets.tables import schemas
+from qpipe_resources.object_store import FolderObjectStore, ObjectStore
+from qpipe_resources.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from qpipe_assets.tables.discovery import Discovery, Limits
+    from qpipe_assets.tables.ingest import Ingest
+    from qpipe_assets.tables.ledger import Ledger
+    from qpipe_assets.tables.maintenance import Retention
+    from qpipe_assets.tables.ml_features import MLFeatures
+    from qpipe_resources.lakehouse import Lakehouse
+
+Log = Callable[[str], None]
+
+
+def _silent(line: str) -> None:
+    """Log nothing."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Everything that works on tables, for one set of settings."""
+
+    settings: Settings
+    store: ObjectStore
+    lakehouse: Lakehouse
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is processed."""
+        from qpipe_assets.tables.ledger import Ledger
+
+        return Ledger(self.lakehouse.engine)
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds on what is read."""
+        from qpipe_assets.tables.discovery import Limits
+
+        return Limits(self.settings.max_object_bytes, self.settings.batch_bytes)
+
+    @property
+    def retention(self) -> Retention:
+        """Which snapshots' tags are kept."""
+        from qpipe_assets.tables.maintenance import Retention
+
+        settings = self.settings
+        return Retention(settings.retained_batches, settings.retained_days, settings.expire_every)
+
+    @property
+    def discovery(self) -> Discovery:
+        """Which raw objects there are."""
+        from qpipe_assets.tables.discovery import Discovery
+
+        return Discovery(self.store, self.ledger, self.limits)
+
+    def ingest(self, log: Log = _silent) -> Ingest:
+        """The ingest protocol over this installation."""
+        from qpipe_assets.tables.ingest import Ingest
+
+        return Ingest(self.lakehouse, self.store, self.ledger, self.limits, self.retention, log)
+
+    def ml_features(self, log: Log = _silent) -> MLFeatures:
+        """The builder of the ML tables over this installation."""
+        from qpipe_assets.tables.ml_features import MLFeatures
+
+        return MLFeatures(self.lakehouse, self.ledger, self.retention, log)
+
+
+def open_installation(settings: Settings | None = None) -> Installation:
+    """Open the installation that the environment (or `settings`) names, creating what is missing.
+
+    Raises:
+        SettingsError: an environment variable cannot be used.
+    """
+    from qpipe_assets.tables.ledger import create_ledger
+    from qpipe_resources.lakehouse import Lakehouse
+
+    settings = settings or load_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    lakehouse = Lakehouse.in_folder(settings.catalog_database, settings.warehouse, schemas.NAMESPACE)
+    lakehouse.ensure(schemas.ALL, create_ledger)
+    return Installation(settings, FolderObjectStore(settings.raw_results), lakehouse)

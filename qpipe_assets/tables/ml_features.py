@@ -1,0 +1,126 @@
+"""The two ML tables: for each finished batch that a table lacks, run its SQL over the batch's rows, append and tag.
+
+Nothing depends on when the nine tables were written: whatever is missing is caught up, and an expired tag never means
+twice, because the ledger remembers every commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from qpipe_assets.tables import schemas
+from qpipe_assets.tables.ledger import DONE, Batch, Ledger, TableCommit
+from qpipe_assets.tables.maintenance import Retention, expire_tags
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qpipe_resources.lakehouse import Lakehouse
+
+Log = Callable[[str], None]
+_ITERATIONS, _SUMMARY = schemas.ML_NAMES
+
+
+class FanOutError(RuntimeError):
+    """The SQL made more rows than the source has: a source holds a key twice, nothing was written."""
+
+
+@dataclass
+class MLReport:
+    """What one run did for a molecule: rows by table, newest commit by table, warnings."""
+
+    molecule: str
+    rows: dict[str, int] = field(default_factory=dict)
+    latest: dict[str, TableCommit] = field(default_factory=dict)
+    batches: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class MLFeatures:
+    """Brings one molecule's ML tables up to date with the nine tables."""
+
+    def __init__(
+        self, lakehouse: Lakehouse, ledger: Ledger, retention: Retention, log: Log = lambda line: None
+    ) -> None:
+        self._lakehouse = lakehouse
+        self._ledger = ledger
+        self._retention = retention
+        self._log = log
+
+    def run(self, molecule: str, tables: Sequence[str] = schemas.ML_NAMES) -> MLReport:
+        """Process the molecule's finished batches that `tables` lack.
+
+        Raises:
+            FanOutError: a source holds a key twice.
+            LakehouseBusyError: other writers kept winning; run again.
+        """
+        report = MLReport(molecule, rows=dict.fromkeys(tables, 0))
+        for name in schemas.ML_NAMES:
+            if name in tables:
+                after = _ITERATIONS if name == _SUMMARY else None
+                for batch in self._ledger.done_batches_without(molecule, name, after=after):
+                    self._build(name, batch, report)
+                commit = self._ledger.latest_commits(name, molecule)
+                if commit is not None:
+                    report.latest[name] = commit
+        return report
+
+    def _build(self, name: str, batch: Batch, report: MLReport) -> None:
+        sources = {source: self._rows(source, batch) for source in schemas.table(name).sources}
+        driving = "vqe_iterations" if name == _ITERATIONS else _ITERATIONS
+        data = compute(name, sources)
+        if data.num_rows > sources[driving].num_rows:
+            raise FanOutError(
+                f"{name}: {data.num_rows} rows from {sources[driving].num_rows} rows of {driving} in batch "
+                f"{batch.batch_id} of {batch.molecule}: a joined table holds a key twice; rebuild {batch.molecule}"
+            )
+        if name == _ITERATIONS and data.num_rows < sources[driving].num_rows:
+            dropped = sources[driving].num_rows - data.num_rows
+            report.warnings.append(f"{name}: {dropped} rows of batch {batch.batch_id} lack a required column; dropped")
+            self._log(report.warnings[-1])
+        report.batches.append(batch.batch_id)
+        if data.num_rows == 0:
+            # Read while another process withdrew the batch, or a batch of duplicates: only the latter is recorded.
+            if self._is_done(batch):
+                self._ledger.record_commits(batch.batch_id, [TableCommit(name, 0, None, None)])
+            return
+        commit = self._lakehouse.append(name, data, batch.batch_id, lambda: self._is_wanted(name, batch))
+        if commit is None:
+            return
+        made = TableCommit(name, data.num_rows, commit.snapshot_id, commit.tag)
+        self._ledger.record_commits(batch.batch_id, [made])
+        if commit.written:
+            report.rows[name] += data.num_rows
+            self._log(f"{batch.molecule}: {name} +{data.num_rows} rows, {commit.tag}")
+        if commit.retained_tags >= self._retention.trigger:
+            expire_tags(self._lakehouse, self._ledger, name, self._retention)
+
+    def _is_done(self, batch: Batch) -> bool:
+        return self._ledger.batch_state(batch.batch_id) == DONE
+
+    def _is_wanted(self, name: str, batch: Batch) -> bool:
+        return self._is_done(batch) and name not in self._ledger.batch_commits(batch.batch_id)
+
+    def _rows(self, source: str, batch: Batch) -> pa.Table:
+        from pyiceberg.expressions import And, EqualTo
+
+        day = EqualTo("processing_date", batch.at.date().isoformat())  # type: ignore[call-arg, arg-type]
+        mine = EqualTo("processing_batch_id", batch.batch_id)  # type: ignore[call-arg, arg-type]
+        return self._lakehouse.load(source).scan(row_filter=And(day, mine)).to_arrow()
+
+
+def compute(name: str, sources: dict[str, pa.Table]) -> pa.Table:
+    """Run an ML table's SQL with DuckDB over Arrow tables under their names; rows in the declared schema."""
+    import duckdb
+
+    sql = (resources.files("qpipe_assets.tables") / f"{name}.sql").read_text(encoding="utf-8")
+    with duckdb.connect() as connection:
+        connection.execute("create macro size(list) as len(list)")  # Spark's name for it
+        for source, rows in sources.items():
+            connection.register(source, rows)
+        result = connection.sql(sql).to_arrow_table()
+    schema = schemas.table(name).arrow_schema()
+    return result.select(schema.names).cast(schema)

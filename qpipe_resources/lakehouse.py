@@ -1,0 +1,401 @@
+"""The lakehouse: Iceberg tables in one SQL catalog, with commits that append and tag at most once.
+
+pyiceberg 0.12 keeps one requirement per type and its automatic retry drops the tag and appends again, so every table
+has `commit.retry.num-retries=0` and the retry loop is ours: each attempt starts at loading the table, looks for the
+tag, asks the caller whether the write is still wanted, and commits with compare-and-swap on the table's metadata.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import Table as IcebergTable
+    from pyiceberg.table import Transaction
+    from sqlalchemy import Engine
+
+CATALOG = "quantum_catalog"
+SQLITE_TIMEOUT = 60
+"""Seconds that SQLite waits for a lock."""
+MAX_ATTEMPTS = 200
+
+TABLE_PROPERTIES = {
+    "commit.retry.num-retries": "0",
+    "commit.manifest-merge.enabled": "true",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+class TableDeclaration(Protocol):
+    """What the lakehouse must know of a table to create it."""
+
+    @property
+    def name(self) -> str:
+        """Name inside the namespace."""
+
+    @property
+    def comment(self) -> str:
+        """One sentence about the table."""
+
+    def iceberg_schema(self) -> Schema:
+        """Columns with documentation."""
+
+    def partition_spec(self) -> PartitionSpec:
+        """Partition fields."""
+
+
+class LakehouseBusyError(RuntimeError):
+    """Other writers kept winning for too long; nothing was written, run it again."""
+
+
+class UnknownVersionError(LookupError):
+    """The table has no such tag, snapshot or moment."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One snapshot of one table: written by this call, or found because it had been written before.
+
+    `retained_tags` is the number of tags the table had when it was loaded.
+    """
+
+    table: str
+    tag: str
+    snapshot_id: int
+    written: bool
+    retained_tags: int
+
+
+def batch_tags(batch_id: str) -> tuple[str, str]:
+    """The two names a batch's tag can have: on a table's first snapshot, and on any later one."""
+    return f"v_{batch_id}", f"v_incr_{batch_id}"
+
+
+class Lakehouse:
+    """Iceberg tables of one namespace in one SQL catalog, with the ledger's database beside them."""
+
+    def __init__(self, catalog_uri: str, warehouse: str, namespace: str, lock_file: Path | None = None) -> None:
+        self.catalog_uri = catalog_uri
+        self.warehouse = warehouse
+        self.namespace = namespace
+        self._lock_file = lock_file
+
+    @classmethod
+    def in_folder(cls, database: Path, warehouse: Path, namespace: str) -> Lakehouse:
+        """A lakehouse on this machine: SQLite and a folder, nothing else."""
+        uri = f"sqlite:///{database}?timeout={SQLITE_TIMEOUT}"
+        return cls(uri, f"file://{warehouse}", namespace, database.with_suffix(".lock"))
+
+    @cached_property
+    def catalog(self) -> SqlCatalog:
+        """The Iceberg catalog; its own two tables are created when they are missing."""
+        from pyiceberg.catalog.sql import SqlCatalog
+
+        return SqlCatalog(CATALOG, uri=self.catalog_uri, warehouse=self.warehouse)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Connections to the catalog's database, for the ledger.
+
+        On SQLite a transaction takes the write lock at once, unless its connection has the option `readonly`.
+        """
+        from sqlalchemy import create_engine, event
+
+        engine = create_engine(self.catalog_uri)
+        if engine.dialect.name == "sqlite":
+            # The driver's implicit transactions begin as readers and fail when they turn into writers.
+            @event.listens_for(engine, "connect")
+            def _no_implicit_transactions(connection: Any, _record: Any) -> None:
+                connection.isolation_level = None
+
+            @event.listens_for(engine, "begin")
+            def _begin_immediate(connection: Any) -> None:
+                readonly = connection.get_execution_options().get("readonly", False)
+                connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+        return engine
+
+    def ensure(self, tables: Iterable[TableDeclaration], create_ledger: Callable[[Engine], None]) -> None:
+        """Create catalog, namespace, tables and ledger where missing; safe for processes that start together."""
+        with self._first_start_lock():
+            create_ledger(self.engine)
+            present = {name for _, name in self._list_tables()}
+            missing = [table for table in tables if table.name not in present]
+            if missing:
+                self._create(missing)
+
+    @contextmanager
+    def _first_start_lock(self) -> Iterator[None]:
+        if self._lock_file is None:
+            yield
+            return
+        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._lock_file, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _list_tables(self) -> list[tuple[str, str]]:
+        from pyiceberg.exceptions import NoSuchNamespaceError
+
+        try:
+            return [(str(i[0]), str(i[-1])) for i in self.catalog.list_tables(self.namespace)]
+        except NoSuchNamespaceError:
+            return []
+
+    def _create(self, missing: list[TableDeclaration]) -> None:
+        from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+
+        try:
+            self.catalog.create_namespace(self.namespace)
+        except NamespaceAlreadyExistsError:
+            pass
+        for declared in missing:
+            try:
+                self.catalog.create_table(
+                    f"{self.namespace}.{declared.name}",
+                    schema=declared.iceberg_schema(),
+                    partition_spec=declared.partition_spec(),
+                    properties={**TABLE_PROPERTIES, "comment": declared.comment},
+                )
+            except TableAlreadyExistsError:
+                pass
+
+    def load(self, name: str) -> IcebergTable:
+        """The table's current state."""
+        return self.catalog.load_table(f"{self.namespace}.{name}")
+
+    def append(
+        self, name: str, data: pa.Table, batch_id: str, still_wanted: Callable[[], bool] = lambda: True
+    ) -> Commit | None:
+        """Append `data` and tag the snapshot in one atomic commit, at most once for each batch.
+
+        Args:
+            name: the table.
+            data: rows in the table's Arrow schema; at least one.
+            batch_id: names the tag: `v_<batch>` on the table's first snapshot, `v_incr_<batch>` after.
+            still_wanted: asked after the table was loaded and before it is written; a rebuild that withdraws the
+                batch first changes the answer and then moves the table, so a stale write loses either way.
+
+        Returns:
+            The commit, or None when it is no longer wanted.
+
+        Raises:
+            LakehouseBusyError: other writers kept winning.
+        """
+
+        def write(table: IcebergTable) -> Commit:
+            self._add_missing_columns(table, data.schema)
+            tag = batch_tags(batch_id)[table.current_snapshot() is not None]
+            with table.transaction() as transaction:
+                transaction.append(data, snapshot_properties={"qpipe.batch-id": batch_id})
+                snapshot_id = _tag_new_snapshots(transaction, table, tag)
+            return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
+
+        return self._commit_once(name, batch_tags(batch_id), still_wanted, write)
+
+    def delete_molecule(
+        self, name: str, molecule: str, rebuild_id: str, still_wanted: Callable[[], bool]
+    ) -> Commit | None:
+        """Delete the molecule's rows, at most once for each rebuild; always moves the table, so stale writers lose."""
+        tag = f"v_rebuild_{rebuild_id}"
+
+        def write(table: IcebergTable) -> Commit:
+            from pyiceberg.expressions import EqualTo
+
+            properties = {"qpipe.rebuild-id": rebuild_id}
+            empty = table.schema().as_arrow().empty_table()
+            with table.transaction() as transaction, warnings.catch_warnings():
+                # A molecule without rows is nothing to warn about.
+                warnings.filterwarnings("ignore", message="Delete operation did not match any records")
+                if table.current_snapshot() is not None:
+                    mine = EqualTo("molecule", molecule)  # type: ignore[call-arg, arg-type]
+                    transaction.delete(mine, snapshot_properties=properties)
+                transaction.append(empty, snapshot_properties=properties)
+                snapshot_id = _tag_new_snapshots(transaction, table, tag)
+            return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
+
+        return self._commit_once(name, (tag,), still_wanted, write)
+
+    def expire(self, name: str, choose: Callable[[dict[str, dt.datetime]], list[str]]) -> list[str]:
+        """Remove the tags that `choose` picks among tag -> time, and the snapshots that are left without a tag.
+
+        Returns:
+            The removed tags.
+        """
+        removed: list[str] = []
+
+        def write(table: IcebergTable) -> Commit | None:
+            from pyiceberg.table.update.snapshot import ExpireSnapshots, ManageSnapshots
+
+            times = {s.snapshot_id: _moment(s.timestamp_ms) for s in table.snapshots()}
+            current = table.current_snapshot()
+            tags = {t: r.snapshot_id for t, r in table.refs().items() if r.snapshot_ref_type == "tag"}
+            removed[:] = [
+                tag
+                for tag in choose({tag: times[snapshot] for tag, snapshot in tags.items()})
+                if current is None or tags[tag] != current.snapshot_id
+            ]
+            if removed:
+                with table.transaction() as transaction:
+                    with ManageSnapshots(transaction) as manage:
+                        for tag in removed:
+                            manage.remove_tag(tag)
+                    with ExpireSnapshots(transaction) as expire:
+                        expire.by_ids(sorted({tags[tag] for tag in removed}))
+            return None
+
+        self._commit_once(name, (), lambda: True, write)
+        return removed
+
+    def _commit_once(
+        self,
+        name: str,
+        tags: tuple[str, ...],
+        still_wanted: Callable[[], bool],
+        write: Callable[[IcebergTable], Commit | None],
+    ) -> Commit | None:
+        from pyiceberg.exceptions import CommitFailedException
+        from sqlalchemy.exc import OperationalError
+
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                table = self.load(name)
+                references = table.refs()
+                for tag in tags:
+                    if tag in references:
+                        return Commit(name, tag, references[tag].snapshot_id, False, len(references) - 1)
+                if not still_wanted():
+                    return None
+                return write(table)
+            except CommitFailedException:
+                pass
+            except OperationalError as error:
+                if not is_lock_conflict(error):
+                    raise
+            time.sleep(random.uniform(0, min(0.02 * 2 ** min(attempt, 5), 0.5)))
+        raise LakehouseBusyError(f"table {name}: {MAX_ATTEMPTS} commits lost against other writers; run again")
+
+    def _add_missing_columns(self, table: IcebergTable, schema: pa.Schema) -> None:
+        # A newer qpipe adds columns to its declarations; the tables of an older one grow with their next batch.
+        missing = [column for column in schema.names if column not in table.schema().column_names]
+        if missing:
+            with table.update_schema() as update:
+                update.union_by_name(schema)
+
+    def resolve(self, name: str, as_of: str | int | dt.datetime | None) -> tuple[IcebergTable, int | None]:
+        """The table and the snapshot that `as_of` means: a tag (or batch id), a snapshot id, or a moment.
+
+        Returns:
+            Table and snapshot id; the id is None when the table had no rows then.
+
+        Raises:
+            UnknownVersionError: no such tag or snapshot; names those that are retained.
+        """
+        table = self.load(name)
+        if as_of is None:
+            current = table.current_snapshot()
+            return table, current.snapshot_id if current else None
+        references = table.refs()
+        text = str(as_of)
+        for tag in (text, *batch_tags(text.removeprefix("v_incr_").removeprefix("v_"))):
+            if tag in references:
+                return table, references[tag].snapshot_id
+        if text.isdigit() and table.snapshot_by_id(int(text)) is not None:
+            return table, int(text)
+        moment = _parse_moment(as_of)
+        if moment is None:
+            tags = ", ".join(sorted(t for t in references if t != "main")) or "none"
+            raise UnknownVersionError(
+                f"table {name} has no tag, snapshot or moment {text!r}; a moment is ISO 8601; retained tags: {tags}"
+            )
+        snapshot = table.snapshot_as_of_timestamp(int(moment.timestamp() * 1000))
+        return table, snapshot.snapshot_id if snapshot else None
+
+    def dataset(self, name: str, as_of: str | int | dt.datetime | None = None) -> Any:
+        """The table's data files as a lazily read Arrow dataset (columns and filters are pushed down)."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+        from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+        table, snapshot_id = self.resolve(name, as_of)
+        schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
+        if snapshot_id is None:
+            return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}))
+        files = []
+        for task in table.scan(snapshot_id=snapshot_id).plan_files():
+            if task.delete_files:
+                return ds.dataset(table.scan(snapshot_id=snapshot_id).to_arrow())
+            files.append(task.file.file_path.removeprefix("file://"))
+        if not files:
+            return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}))
+        return ds.dataset(files, format="parquet", schema=pa.schema([f.with_nullable(True) for f in schema]))
+
+    def arrow(self, name: str, as_of: str | int | dt.datetime | None = None) -> pa.Table:
+        """The whole table as Arrow."""
+        return self.dataset(name, as_of).to_table()
+
+    def sql(self, query: str, tables: Iterable[str], as_of: str | int | dt.datetime | None = None) -> pa.Table:
+        """Run one query with DuckDB over those of `tables` that it names, each read lazily from its data files.
+
+        Tables answer to their plain name and to `quantum_catalog.<namespace>.<name>`.
+        """
+        import re
+
+        import duckdb
+
+        with duckdb.connect() as connection:
+            connection.execute(f"attach ':memory:' as {CATALOG}; create schema {CATALOG}.{self.namespace}")
+            for name in tables:
+                if re.search(rf"\b{name}\b", query):
+                    connection.register(f"_{name}", self.dataset(name, as_of))
+                    connection.execute(f"create view {CATALOG}.{self.namespace}.{name} as select * from _{name}")
+            connection.execute(f"use {CATALOG}.{self.namespace}")
+            return connection.sql(query).to_arrow_table()
+
+
+def _tag_new_snapshots(transaction: Transaction, table: IcebergTable, tag: str) -> int:
+    """Tag every snapshot the transaction has staged: the last with `tag`, those before it with `tag`.1, .2, ..."""
+    from pyiceberg.table.update.snapshot import ManageSnapshots
+
+    before = {snapshot.snapshot_id for snapshot in table.snapshots()}
+    staged = [s.snapshot_id for s in transaction.table_metadata.snapshots if s.snapshot_id not in before]
+    with ManageSnapshots(transaction) as manage:
+        for position, snapshot_id in enumerate(staged[:-1], start=1):
+            manage.create_tag(snapshot_id, f"{tag}.{position}")
+        manage.create_tag(staged[-1], tag)
+    return staged[-1]
+
+
+def is_lock_conflict(error: Exception) -> bool:
+    """Whether a database error only says that another process holds the lock or won a serialisable race."""
+    text = str(error).lower()
+    return "locked" in text or "busy" in text or "could not serialize" in text or "deadlock" in text
+
+
+def _moment(milliseconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+
+
+def _parse_moment(value: str | int | dt.datetime) -> dt.datetime | None:
+    if isinstance(value, dt.datetime):
+        return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+    try:
+        moment = dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

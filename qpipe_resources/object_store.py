@@ -1,0 +1,179 @@
+"""Object stores: S3's verbs (list with etags, get, put, copy, delete), and a folder that speaks them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+_KEY = re.compile(r"^[A-Za-z0-9_.+=@-]+(/[A-Za-z0-9_.+=@-]+)*$")
+_TEMPORARY_PREFIX = ".tmp-"
+
+
+class InvalidKeyError(ValueError):
+    """An object key that must not be used: it could leave the store or break tools downstream."""
+
+
+class ObjectChangedError(RuntimeError):
+    """The object was written while it was read; it is not settled yet and will be read the next time."""
+
+
+class ObjectMissingError(KeyError):
+    """There is no object under this key."""
+
+
+def validate_key(key: str) -> str:
+    """Return `key` when it is safe.
+
+    Raises:
+        InvalidKeyError: it is empty, absolute, has a `..` or `.` segment, or a character outside
+            `A-Za-z0-9_.+=@-` and `/`.
+    """
+    if not _KEY.match(key) or any(set(part) == {"."} for part in key.split("/")):
+        raise InvalidKeyError(
+            f"object key {key!r} is refused: expected segments of A-Za-z0-9_.+=@- separated by '/', "
+            "none of them '..'; rename the object"
+        )
+    return key
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One listed object: its key, etag, size in bytes and time of last modification (UTC)."""
+
+    key: str
+    etag: str
+    size: int
+    modified: dt.datetime
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object's content together with the etag that belongs to exactly this content."""
+
+    data: bytes
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """What the platform needs of a store; keys are relative to it and use '/'."""
+
+    def list_objects(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+        """Objects whose key starts with the folder `prefix` (ends with '/'), in key order."""
+
+    def folders(self, prefix: str) -> list[str]:
+        """Common prefixes directly below the folder `prefix`, each ending with '/', in order."""
+
+    def get(self, key: str) -> StoredObject:
+        """Read one object; raises ObjectMissingError, ObjectChangedError."""
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write one object atomically and durably; returns its etag."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy one object inside the store without holding it in memory."""
+
+    def delete(self, key: str) -> None:
+        """Remove one object; a missing one is no error."""
+
+
+class FolderObjectStore:
+    """A folder as an object store. The etag is `size-mtime_ns`; files whose name starts with '.' are invisible."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list_objects(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+        """See ObjectStore. A file that vanishes while it is listed is left out."""
+        yield from self._walk(self.root / prefix, prefix, recursive)
+
+    def _walk(self, folder: Path, prefix: str, recursive: bool) -> Iterator[ObjectInfo]:
+        for entry in self._entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                if recursive:
+                    yield from self._walk(folder / entry.name, f"{prefix}{entry.name}/", recursive)
+            elif entry.is_file():
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:
+                    continue
+                modified = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
+                yield ObjectInfo(prefix + entry.name, _etag(status), status.st_size, modified)
+
+    def folders(self, prefix: str) -> list[str]:
+        """See ObjectStore."""
+        entries = self._entries(self.root / prefix)
+        return [f"{prefix}{entry.name}/" for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+    @staticmethod
+    def _entries(folder: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as found:
+                return sorted((e for e in found if not e.name.startswith(".")), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return []
+
+    def get(self, key: str) -> StoredObject:
+        """See ObjectStore."""
+        try:
+            with open(self.root / validate_key(key), "rb") as file:
+                before = _etag(os.fstat(file.fileno()))
+                data = file.read()
+                after = _etag(os.fstat(file.fileno()))
+        except FileNotFoundError as error:
+            raise ObjectMissingError(f"no object {key!r} in {self.root}") from error
+        if before != after:
+            raise ObjectChangedError(f"object {key!r} was being written while it was read ({before} became {after})")
+        return StoredObject(data, after)
+
+    def put(self, key: str, data: bytes) -> str:
+        """See ObjectStore: written beside the target, synced, renamed, and the folder synced."""
+        target = self.root / validate_key(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                etag = _etag(os.fstat(file.fileno()))
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return etag
+
+    def copy(self, source: str, target: str) -> None:
+        """See ObjectStore."""
+        path = self.root / validate_key(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        try:
+            shutil.copyfile(self.root / validate_key(source), temporary)
+            os.replace(temporary, path)
+        except FileNotFoundError as error:
+            raise ObjectMissingError(f"no object {source!r} in {self.root}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        (self.root / validate_key(key)).unlink(missing_ok=True)
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

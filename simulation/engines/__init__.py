@@ -1,0 +1,1 @@
+"""Energies and gradients of an ansatz: one engine a module, one interface."""

@@ -1,0 +1,68 @@
+"""What every engine offers: energy, gradient and variance of the trial state, and where its state is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from simulation.observables import Observables
+
+
+class EngineError(ValueError):
+    """The engine cannot run what was asked: wrong ansatz, or too much memory; the message says what can."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the trial state.
+
+    Args:
+        energy: <H> (Hartree), with the frozen core, without nuclear repulsion.
+        gradient: dE / d theta (Hartree per radian), shape `(num_parameters,)`, None when not asked for.
+        variance: <H^2> - <H>^2 (Hartree squared), None where it would cost extra.
+        standard_error: Statistical error of the energy (Hartree), 0 for an exact engine.
+    """
+
+    energy: float
+    gradient: NDArray[np.float64] | None = None
+    variance: float | None = None
+    standard_error: float = 0.0
+
+
+class Engine(ABC):
+    """Computes energies of one ansatz under one Hamiltonian, and counts them."""
+
+    name: str
+    gradient_method: str = "none"
+    """How gradients are computed: 'adjoint', or 'none' where there are none."""
+
+    def __init__(self, num_parameters: int) -> None:
+        self.num_parameters = num_parameters
+        self.energy_evaluations = 0
+        self.gradient_evaluations = 0
+
+    def energy(self, parameters: NDArray[np.float64]) -> Evaluation:
+        """The energy at `parameters` (radian), shape `(num_parameters,)`."""
+        self.energy_evaluations += 1
+        return self._energy(parameters)
+
+    def energy_and_gradient(self, parameters: NDArray[np.float64]) -> Evaluation:
+        """Energy and gradient in one pass."""
+        self.energy_evaluations += 1
+        self.gradient_evaluations += 1
+        return self._energy_and_gradient(parameters)
+
+    @abstractmethod
+    def observables(self, parameters: NDArray[np.float64]) -> Observables:
+        """<N>, <S_z> and <S^2> of the trial state; not counted as an evaluation."""
+
+    @abstractmethod
+    def _energy(self, parameters: NDArray[np.float64]) -> Evaluation: ...
+
+    @abstractmethod
+    def _energy_and_gradient(self, parameters: NDArray[np.float64]) -> Evaluation: ...

@@ -1,0 +1,80 @@
+"""The identity of an experiment: SHA-256 of what was asked, or of the whole scientific content of a record.
+
+Two runs share an identity exactly when the same thing was asked: timings, host and the choice among exact
+engines never enter. A record of another writer carries no identity; it gets one from all that is scientific in it,
+independent of whether it travelled as JSON or as Avro.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulation.molecules import Molecule
+    from simulation.options import VQEOptions
+    from simulation.record import VQEDecoratedResult
+
+_NOT_SCIENTIFIC: dict[str, Any] = {
+    "molecule_id": True,  # the position in a file, not a property of the molecule
+    "molecule": {"molecule_data": {"name": True}},
+    "hamiltonian_time": True,
+    "mapping_time": True,
+    "vqe_time": True,
+    "total_time": True,
+    "wall_time": True,
+    "performance_start": True,
+    "performance_end": True,
+    "schema_version": True,
+    "experiment_id": True,
+    "versions": True,
+    "started_at": True,
+    "host": True,
+    "dagster_run_id": True,
+    "campaign": True,
+    "vqe_result": {"minimization_time": True},
+}
+
+
+def experiment_id(molecule: Molecule, options: VQEOptions) -> str:
+    """Identity of the run that `options` (resolved) asks for on `molecule`: 64 hexadecimal digits."""
+    asked: dict[str, Any] = {
+        "symbols": list(molecule.symbols),
+        "coords_angstrom": [[_canonical(x) for x in row] for row in molecule.coords_angstrom.tolist()],
+        "charge": molecule.charge,
+        "multiplicity": molecule.multiplicity,
+        "basis": options.basis,
+        "frozen_core": options.frozen_core,
+        "active_space": options.active_space.model_dump() if options.active_space else None,
+        "mapper": options.mapper,
+        "ansatz": options.ansatz,
+        "ansatz_reps": options.reps,
+        "init_strategy": options.init_strategy,
+        "seed": options.seed,
+        "optimizer": options.optimizer,
+        "max_iterations": options.max_iterations,
+        "threshold": options.threshold,
+        "estimation": "exact",
+        "replicate": options.replicate,
+    }
+    return _digest(asked)
+
+
+def content_id(record: VQEDecoratedResult) -> str:
+    """Identity of a record by its scientific content; null fields are left out so that new fields change nothing."""
+    return _digest(record.model_dump(mode="python", exclude=_NOT_SCIENTIFIC, exclude_none=True))
+
+
+def _digest(value: dict[str, Any]) -> str:
+    # The standard library's float text (shortest that round-trips) is fixed by the language; -0.0 equals 0.0.
+    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return value + 0.0 if isinstance(value, float) else value
