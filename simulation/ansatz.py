@@ -15,7 +15,7 @@ from simulation.excitations import Excitation, excitation_call, singles_and_doub
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from qiskit import QuantumCircuit
+    from qiskit import QuantumCircuit  # type: ignore[import-untyped]
 
 
 class Ansatz(ABC):
@@ -142,8 +142,9 @@ class UCCSD(ExcitationAnsatz):
 class EfficientSU2(Ansatz):
     """Layers of RY and RZ on every qubit with CX chains between them, as Qiskit's `efficient_su2`.
 
-    It conserves neither the number of electrons nor the spin: the optimum may belong to another molecule's charge state,
-    which the verdict on the result finds out.
+    It conserves neither the number of electrons nor the spin: the optimum may belong to another charge state of the
+    molecule, which the verdict on the result finds out. The Hartree-Fock point is stationary (a single rotation leads
+    to no determinant that the Hamiltonian couples), so a gradient method started there stays there.
     """
 
     name = "EfficientSU2"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 def signs(words: NDArray[np.int64]) -> NDArray[np.float64]:
     """(-1) to the number of set bits of each word."""
-    return 1.0 - 2.0 * (np.bitwise_count(words) & 1)
+    return np.where(np.bitwise_count(words) & 1, -1.0, 1.0)
 
 
 def bit(positions: NDArray[np.int64] | int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qiskit import QuantumCircuit
+    from qiskit import QuantumCircuit  # type: ignore[import-untyped]
 
 ROTATIONS = ("rx", "ry", "rz")
 PRIMITIVES = ("x", "cx", "cz", *ROTATIONS)
@@ -85,7 +85,7 @@ class ParametrisedCircuit:
     def to_qiskit(self) -> QuantumCircuit:
         """The circuit in primitive gates for Qiskit; its `parameters` are in index order."""
         from qiskit import QuantumCircuit
-        from qiskit.circuit import Parameter
+        from qiskit.circuit import Parameter  # type: ignore[import-untyped]
 
         parameters = [Parameter(name) for name in self.parameter_names()]
         circuit = QuantumCircuit(self.num_qubits)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,24 +56,17 @@ class Excitation:
 def singles_and_doubles(num_orbitals: int, num_particles: tuple[int, int]) -> list[Excitation]:
     """All spin-preserving single and double excitations of the Hartree-Fock determinant, in qiskit-nature's order.
 
-    Singles alpha, singles beta, doubles alpha-alpha, beta-beta, then alpha-beta.
+    Singles are alpha, then beta; doubles are the pairs of singles in that order, each target once.
     """
     alpha, beta = num_particles
-    spins = [
-        (range(alpha), range(alpha, num_orbitals)),
-        (range(num_orbitals, num_orbitals + beta), range(num_orbitals + beta, 2 * num_orbitals)),
+    singles = [
+        *product(range(alpha), range(alpha, num_orbitals)),
+        *product(range(num_orbitals, num_orbitals + beta), range(num_orbitals + beta, 2 * num_orbitals)),
     ]
-    found = [Excitation((i,), (a,)) for occupied, virtual in spins for i, a in product(occupied, virtual)]
-    found += [
-        Excitation(pair, target)
-        for occupied, virtual in spins
-        for pair, target in product(combinations(occupied, 2), combinations(virtual, 2))
-    ]
-    (alpha_occupied, alpha_virtual), (beta_occupied, beta_virtual) = spins
-    found += [
-        Excitation((i, j), (a, b)) for i, j, a, b in product(alpha_occupied, beta_occupied, alpha_virtual, beta_virtual)
-    ]
-    return found
+    doubles = (
+        Excitation((i, j), (min(a, b), max(a, b))) for (i, a), (j, b) in combinations(singles, 2) if i != j and a != b
+    )
+    return [*(Excitation((i,), (a,)) for i, a in singles), *dict.fromkeys(doubles)]
 
 
 def excitation_call(excitation: Excitation, parameter: int) -> tuple[GateDefinition, Gate]:
@@ -102,7 +95,7 @@ def _definition(rank: int, chain_length: int) -> GateDefinition:
     occupied, virtual = list(range(rank)), list(range(rank, 2 * rank))
     chain = list(range(2 * rank, 2 * rank + chain_length))
     target, flag = occupied[0], virtual[0]
-    prepare = [Gate("cx", pair) for pair in zip(chain, chain[1:], strict=False)]
+    prepare = [Gate("cx", pair) for pair in pairwise(chain)]
     if chain:
         prepare.append(Gate("cz", (chain[-1], target)))
     prepare += [Gate("cx", (target, other)) for other in occupied[1:]]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from simulation.determinants import DeterminantSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from qiskit.quantum_info import SparsePauliOp
+    from qiskit.quantum_info import SparsePauliOp  # type: ignore[import-untyped]
     from scipy.sparse import csr_array
 
     from simulation.problem import ElectronicProblem
@@ -113,18 +113,13 @@ class QubitHamiltonian:
         )
 
 
-class PauliGroups(tuple):
-    """(x, first, z, coefficients): distinct x masks, where each one's terms start, and the terms."""
+class PauliGroups(NamedTuple):
+    """The terms of a Hamiltonian grouped by their x mask; group g has the terms `first[g]` to `first[g + 1] - 1`."""
 
-    __slots__ = ()
-
-    def __new__(cls, *arrays: Any) -> PauliGroups:
-        return super().__new__(cls, arrays)
-
-    @property
-    def x(self) -> NDArray[np.int64]:
-        """The distinct x masks."""
-        return self[0]
+    x: NDArray[np.int64]
+    first: NDArray[np.int64]
+    z: NDArray[np.int64]
+    coefficients: NDArray[np.float64]
 
 
 class Mapper(ABC):
@@ -196,7 +191,8 @@ class _Strings:
             self._append(x, z, factor)
 
     def collect(self, num_qubits: int) -> QubitHamiltonian:
-        x, z, values = (np.concatenate(parts) for parts in (self._x, self._z, self._values))
+        x, z = np.concatenate(self._x), np.concatenate(self._z)
+        values = np.concatenate(self._values)
         order = np.lexsort((z, x))
         x, z, values = x[order], z[order], values[order]
         starts = np.flatnonzero(np.append(True, (np.diff(x) != 0) | (np.diff(z) != 0)))

@@ -14,7 +14,7 @@ _NEGLIGIBLE = 1e-14
 
 
 @numba.njit("float64(int64, int64[::1], float64[::1], int64, int64)", cache=True, inline="always")
-def _element(word, z, coefficients, start, stop):  # type: ignore[no-untyped-def]
+def _element(word, z, coefficients, start, stop):
     value = 0.0
     for term in range(start, stop):
         bits = word & z[term]
@@ -32,7 +32,7 @@ def _element(word, z, coefficients, start, stop):  # type: ignore[no-untyped-def
     " int64[::1], int32[::1], float64[::1])",
     cache=True,
 )
-def fill_rows(  # type: ignore[no-untyped-def]
+def fill_rows(
     words, x, first, z, coefficients, alpha_rank, beta_rank, num_orbitals, num_alpha, row_ends, columns, values
 ):
     """Write the matrix rows of `words` into `columns` and `values`; returns how many elements were written.
@@ -58,8 +58,8 @@ def fill_rows(  # type: ignore[no-untyped-def]
 
 
 @numba.njit("void(complex128[::1], int64[::1], int64[::1], int64[::1], float64[::1], complex128[::1])", cache=True)
-def apply_terms(state, x, first, z, coefficients, result):  # type: ignore[no-untyped-def]
-    """result = H state on the whole space, without a matrix."""
+def apply_terms(state, x, first, z, coefficients, result):
+    """Write H state into `result`, on the whole space, without a matrix."""
     for row in range(len(state)):
         total = 0.0 + 0.0j
         for group in range(len(x)):

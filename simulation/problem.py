@@ -7,6 +7,7 @@ computed here (see `reference`), so that the time it takes never counts as the t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,16 +116,10 @@ def build_problem(
             qubits; all before any integral is computed.
         SCFConvergenceError: Hartree-Fock does not converge.
     """
-    if basis not in BASES:
-        raise ProblemError(f"basis is {basis!r}, expected one of {BASES}")
-    if frozen_core and active_space is not None:
-        raise ProblemError("frozen_core and active_space exclude each other: give one")
+    mol, window = _plan(molecule, basis, frozen_core, active_space, max_qubits)
     from pyscf import lib
 
     with lib.with_omp_threads(1):
-        mol = _pyscf_molecule(molecule, basis)
-        window = orbital_window(molecule, mol.nao, frozen_core=frozen_core, active_space=active_space)
-        _check_size(molecule, basis, window, max_qubits)
         orbitals, energy = _canonical_orbitals(mol, molecule)
         h1 = _transform_one(mol.intor("int1e_kin") + mol.intor("int1e_nuc"), orbitals)
         h2 = _transform_two(mol.intor("int2e"), orbitals)
@@ -142,6 +137,22 @@ def build_problem(
         frozen_orbitals=window.frozen,
         deleted_orbitals=len(h1) - window.frozen - window.active,
     )
+
+
+def plan_problem(
+    molecule: Molecule,
+    basis: str = "sto3g",
+    *,
+    frozen_core: bool = False,
+    active_space: ActiveSpace | None = None,
+    max_qubits: int = MAX_QUBITS,
+) -> OrbitalWindow:
+    """The orbitals and electrons that `build_problem` would correlate, without computing anything.
+
+    Raises:
+        ProblemError: as `build_problem`.
+    """
+    return _plan(molecule, basis, frozen_core, active_space, max_qubits)[1]
 
 
 def orbital_window(
@@ -172,6 +183,19 @@ def orbital_window(
             f"{alpha} alpha electrons do not fit in {active} orbitals: take a larger basis or active space"
         )
     return OrbitalWindow(frozen, active, (alpha, correlated - alpha))
+
+
+def _plan(
+    molecule: Molecule, basis: str, frozen_core: bool, active_space: ActiveSpace | None, max_qubits: int
+) -> tuple[Any, OrbitalWindow]:
+    if basis not in BASES:
+        raise ProblemError(f"basis is {basis!r}, expected one of {BASES}")
+    if frozen_core and active_space is not None:
+        raise ProblemError("frozen_core and active_space exclude each other: give one")
+    mol = _pyscf_molecule(molecule, basis)
+    window = orbital_window(molecule, mol.nao, frozen_core=frozen_core, active_space=active_space)
+    _check_size(molecule, basis, window, max_qubits)
+    return mol, window
 
 
 def _frozen_below(space: ActiveSpace, electrons: int, unpaired: int, num_orbitals: int) -> int:
@@ -261,7 +285,7 @@ def _degenerate_runs(energies: NDArray[np.float64], occupations: NDArray[np.floa
     """Half-open ranges of orbitals of one occupation and, within a threshold, one energy."""
     breaks = np.flatnonzero((np.abs(np.diff(energies)) > _DEGENERATE_HARTREE) | (np.diff(occupations) != 0)) + 1
     edges = [0, *breaks.tolist(), len(energies)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _aligned(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,9 +30,9 @@ def num_determinants(num_orbitals: int, num_particles: tuple[int, int]) -> int:
 def exact_reference(problem: ElectronicProblem, *, max_determinants: int = MAX_DETERMINANTS) -> ExactReference | None:
     """The exact energy in the problem's orbitals with total spin S = S_z, or None where that is not feasible.
 
-    PySCF's determinant FCI (`direct_spin1`) with a spin penalty (`fix_spin`); called FCI when every orbital of the basis
-    is correlated, CASCI otherwise. None also when the Davidson iteration does not converge: a reference that may be
-    wrong is worse than none.
+    PySCF's determinant FCI (`direct_spin1`) with a spin penalty (`fix_spin`); called FCI when every orbital of the
+    basis is correlated, CASCI otherwise. None also when the Davidson iteration does not converge: a reference that
+    may be wrong is worse than none.
     """
     if num_determinants(problem.num_orbitals, problem.num_particles) > max_determinants:
         return None

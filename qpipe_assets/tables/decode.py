@@ -42,14 +42,26 @@ def decode(data: bytes) -> list[Decoded]:
     Raises:
         DecodeError: the bytes are neither, or a record violates the declared schema.
     """
-    records = _decode_avro(data) if data.startswith(AVRO_MAGIC) else [_decode_json(data)]
-    decoded = [_identify(record) for record in records]
+    decoded = [_identify(record) for record in _records(data)]
     molecules = sorted({item.molecule for item in decoded})
     if len(molecules) > 1:
         raise DecodeError(
             f"one object holds records of {', '.join(molecules)}; expected one molecule an object: split it"
         )
     return decoded
+
+
+def records_of(data: bytes) -> dict[str, VQEDecoratedResult]:
+    """The records of one object by their experiment's identity, as they were written.
+
+    Raises:
+        DecodeError: as `decode`.
+    """
+    return {record.experiment_id or content_id(record): record for record in _records(data)}
+
+
+def _records(data: bytes) -> list[VQEDecoratedResult]:
+    return _decode_avro(data) if data.startswith(AVRO_MAGIC) else [_decode_json(data)]
 
 
 def _decode_json(data: bytes) -> VQEDecoratedResult:

@@ -110,7 +110,7 @@ class SectorEngine(Engine):
         variance = max(dot(image, image) - energy**2, 0.0)
         slopes = np.empty(len(self._indices))
         reverse(state, image, self._angles(parameters), *self._pairs, slopes)
-        gradient = np.bincount(self._indices, weights=slopes, minlength=self.num_parameters)
+        gradient = np.bincount(self._indices, weights=slopes, minlength=self.num_parameters).astype(np.float64)
         return Evaluation(energy, gradient, variance)
 
     def _angles(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 
 
 @numba.njit("float64(float64[::1], float64[::1])", cache=True)
-def dot(left, right):  # type: ignore[no-untyped-def]
+def dot(left, right):
     """Sum of products, strictly in order; a threaded BLAS would sum in an order of its own."""
     total = 0.0
     for k in range(len(left)):
@@ -21,7 +21,7 @@ def dot(left, right):  # type: ignore[no-untyped-def]
 
 
 @numba.njit("void(float64[::1], float64[::1], int32[::1], int32[::1], int8[::1], int64[::1])", cache=True)
-def rotate(state, angles, lower, upper, sign, first):  # type: ignore[no-untyped-def]
+def rotate(state, angles, lower, upper, sign, first):
     """Apply the rotations in order to `state`, in place."""
     for e in range(len(angles)):
         cosine = np.cos(angles[e])
@@ -38,7 +38,7 @@ def rotate(state, angles, lower, upper, sign, first):  # type: ignore[no-untyped
     "void(float64[::1], float64[::1], float64[::1], int32[::1], int32[::1], int8[::1], int64[::1], float64[::1])",
     cache=True,
 )
-def reverse(state, adjoint, angles, lower, upper, sign, first, gradient):  # type: ignore[no-untyped-def]
+def reverse(state, adjoint, angles, lower, upper, sign, first, gradient):
     """Undo the rotations on `state` and on `adjoint` = H state, in place, collecting dE / d angle on the way."""
     for e in range(len(angles) - 1, -1, -1):
         cosine = np.cos(angles[e])

@@ -1,0 +1,117 @@
+"""Reading from Python and notebooks: any table at any version as Arrow, pandas or Polars, and any run as its record.
+
+    from qpipe_assets.reading import open_lakehouse
+
+    lakehouse = open_lakehouse()
+    lakehouse.table("vqe_results").to_pandas()
+    lakehouse.table("vqe_results", as_of="v_incr_...").to_polars()
+    lakehouse.record("3f2a")
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qpipe_assets.tables import schemas
+from qpipe_assets.tables.installation import Installation, open_installation
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    from simulation.record import VQEDecoratedResult
+
+AsOf = str | int | dt.datetime | None
+
+
+class UnknownExperimentError(LookupError):
+    """No ingested experiment has this identity, or more than one starts with it."""
+
+
+@dataclass(frozen=True)
+class TableView:
+    """One table at one version; read when it is converted."""
+
+    name: str
+    as_of: AsOf
+    _installation: Installation
+
+    def to_arrow(self) -> pa.Table:
+        """All rows as Arrow."""
+        return self._installation.lakehouse.arrow(self.name, self.as_of)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All rows as pandas (extra `notebook`)."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> pl.DataFrame:
+        """All rows as Polars (extra `notebook`)."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def to_dataset(self) -> Any:
+        """The data files as a lazy Arrow dataset, for data that does not fit in memory."""
+        return self._installation.lakehouse.dataset(self.name, self.as_of)
+
+
+@dataclass(frozen=True)
+class LakehouseReader:
+    """What a reader needs of an installation."""
+
+    installation: Installation
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of all tables."""
+        return schemas.names(schemas.ALL)
+
+    def table(self, name: str, as_of: AsOf = None) -> TableView:
+        """A table now, or as of a tag (or batch id), a snapshot id, or a moment.
+
+        Raises:
+            KeyError: there is no such table.
+        """
+        return TableView(schemas.table(name).name, as_of, self.installation)
+
+    def sql(self, query: str, as_of: AsOf = None) -> pa.Table:
+        """Run a DuckDB query over the tables it names."""
+        return self.installation.lakehouse.sql(query, self.tables, as_of)
+
+    def record(self, experiment_id: str) -> VQEDecoratedResult:
+        """The record of an ingested run, from its raw object.
+
+        Raises:
+            UnknownExperimentError: no run or several runs match the identity or its first characters.
+        """
+        from qpipe_assets.tables.decode import records_of
+
+        ledger = self.installation.ledger
+        matching = ledger.experiment_ids(experiment_id)
+        if len(matching) != 1:
+            raise UnknownExperimentError(f"{len(matching)} ingested experiments start with {experiment_id!r}")
+        claim = ledger.experiment(matching[0])
+        assert claim is not None
+        records = records_of(self.installation.store.get(claim["object_key"]).data)
+        if matching[0] not in records:
+            raise UnknownExperimentError(
+                f"object {claim['object_key']} was overwritten since {matching[0]} was ingested from it; "
+                "its rows are in the tables"
+            )
+        return records[matching[0]]
+
+
+def open_lakehouse(home: str | Path | None = None) -> LakehouseReader:
+    """Open the installation in `home`, else the one the environment names (QPIPE_HOME, default ./.qpipe)."""
+    from qpipe_resources.settings import load_settings
+
+    settings = load_settings()
+    if home is not None:
+        settings = settings.model_copy(update={"home": Path(home).expanduser().absolute()})
+    return LakehouseReader(open_installation(settings))

@@ -1,0 +1,38 @@
+"""The `qpipe` command: assembles the sub-commands; nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from qpipe_cli import data, demo, home, simulate
+
+app = typer.Typer(
+    help="Data platform for variational quantum eigensolver (VQE) experiments.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(data.tables)
+app.command()(data.sql)
+app.command()(data.why)
+app.command()(home.home)
+app.command()(demo.demo)
+simulate.register(app)
+
+
+def run() -> None:
+    """Run the command; an input that cannot be used ends in one line on standard error and exit code 2."""
+    from qpipe_resources.lakehouse import UnknownVersionError
+    from qpipe_resources.settings import SettingsError
+
+    try:
+        app()
+    except (SettingsError, UnknownVersionError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

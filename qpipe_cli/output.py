@@ -1,0 +1,71 @@
+"""How commands print rows: a table for people, JSON or CSV for programs; logs go to standard error."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import enum
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+class Format(enum.StrEnum):
+    """Form of printed rows."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def print_rows(rows: Sequence[dict[str, Any]], form: Format, *, title: str = "") -> None:
+    """Print rows (all with the same keys) to standard output in the asked form; JSON and CSV print nothing else."""
+    if form is Format.JSON:
+        json.dump(rows, sys.stdout, default=_plain, indent=2)
+        sys.stdout.write("\n")
+    elif form is Format.CSV:
+        if rows:
+            writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows({key: _flat(value) for key, value in row.items()} for row in rows)
+    else:
+        _print_table(rows, title)
+
+
+def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        print(f"{title}: no rows" if title else "no rows")
+        return
+    table = Table(title=title or None)
+    for name in rows[0]:
+        numeric = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console = Console()
+    if not console.is_terminal:
+        # Piped output is read by programs and logs: never cut a column to a guessed width.
+        console = Console(width=max(console.width, console.measure(table).maximum))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _flat(value: Any) -> Any:
+    return json.dumps(value, default=_plain) if isinstance(value, list | dict) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

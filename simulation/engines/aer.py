@@ -1,0 +1,150 @@
+"""The exact Aer engine: any circuit, the state from Qiskit Aer, the energy from a real matrix, exact gradients.
+
+The circuit is transpiled once. The gradient takes Aer's state and one reverse pass over the gates (adjoint
+differentiation; Jones and Gacon, arXiv:2009.02823), instead of an energy or two for every parameter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulation.engines.base import Engine, EngineError, Evaluation
+from simulation.observables import Observables, measure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulation.ansatz import Ansatz
+    from simulation.mapping import QubitHamiltonian
+
+BACKEND = "aer_simulator_statevector"
+"""Name under which results judged by Aer's exact state vector are stored."""
+
+MAX_QUBITS = 20
+"""Largest circuit (seconds an evaluation); memory would allow a few more, patience would not."""
+
+_MAX_STORED_ELEMENTS = 50_000_000
+
+
+def check_fits(num_qubits: int) -> None:
+    """Refuse a state vector that is too large.
+
+    Raises:
+        EngineError: more than `MAX_QUBITS` qubits.
+    """
+    if num_qubits > MAX_QUBITS:
+        raise EngineError(
+            f"{num_qubits} qubits are 2^{num_qubits} amplitudes, the aer engine takes at most {MAX_QUBITS} qubits: "
+            "use frozen_core, a smaller active_space, or UCCSD with the sector engine"
+        )
+
+
+class AerEngine(Engine):
+    """Energies and gradients of a circuit, exact to rounding.
+
+    Args:
+        ansatz: Any ansatz.
+        hamiltonian: Real Hamiltonian on as many qubits.
+
+    Raises:
+        EngineError: too many qubits.
+    """
+
+    name = "aer"
+    gradient_method = "adjoint"
+
+    def __init__(self, ansatz: Ansatz, hamiltonian: QubitHamiltonian) -> None:
+        check_fits(ansatz.num_qubits)
+        super().__init__(ansatz.num_parameters)
+        from qiskit import transpile  # type: ignore[import-untyped]
+        from qiskit_aer import AerSimulator
+
+        self._num_orbitals = ansatz.num_orbitals
+        self._gates = _GateArrays(ansatz)
+        self._product = _HamiltonianProduct(hamiltonian)
+        self._simulator = AerSimulator(method="statevector")
+        circuit = ansatz.circuit()
+        circuit.save_statevector()
+        self._circuit = transpile(circuit, self._simulator, optimization_level=1, seed_transpiler=0)
+        # Sorted by name is sorted by index, whatever the transpiler did (see ParametrisedCircuit.parameter_names).
+        self._parameters = sorted(self._circuit.parameters, key=lambda parameter: parameter.name)
+
+    def state(self, parameters: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Aer's state vector, shape `(2^num_qubits,)`."""
+        binds = {p: [float(value)] for p, value in zip(self._parameters, parameters, strict=True)}
+        result = self._simulator.run(self._circuit, parameter_binds=[binds] if binds else None, shots=1).result()
+        if not result.success:
+            raise RuntimeError(f"Qiskit Aer failed: {result.status}")
+        return np.array(result.data(0)["statevector"], dtype=np.complex128)
+
+    def observables(self, parameters: NDArray[np.float64]) -> Observables:
+        """<N>, <S_z> and <S^2> over the whole Fock space."""
+        state = self.state(parameters)
+        return measure(np.arange(len(state), dtype=np.int64), state, self._num_orbitals)
+
+    def _energy(self, parameters: NDArray[np.float64]) -> Evaluation:
+        evaluation, _, _ = self._forward(parameters)
+        return evaluation
+
+    def _energy_and_gradient(self, parameters: NDArray[np.float64]) -> Evaluation:
+        from simulation.engines.circuit_kernels import reverse
+
+        evaluation, state, image = self._forward(parameters)
+        gates = self._gates
+        slopes = np.zeros(len(gates.kind))
+        reverse(state, image, gates.kind, gates.a, gates.b, gates.angles(parameters), slopes)
+        return Evaluation(evaluation.energy, gates.gradient(slopes, self.num_parameters), evaluation.variance)
+
+    def _forward(self, parameters: NDArray[np.float64]) -> tuple[Evaluation, NDArray, NDArray]:
+        from simulation.engines.circuit_kernels import real_dot
+
+        state = self.state(parameters)
+        image = self._product(state)
+        energy = real_dot(state, image)
+        return Evaluation(energy, variance=max(real_dot(image, image) - energy**2, 0.0)), state, image
+
+
+class _GateArrays:
+    """The circuit's gates as the arrays that the compiled kernel takes."""
+
+    def __init__(self, ansatz: Ansatz) -> None:
+        from simulation.engines.circuit_kernels import KINDS
+
+        gates = ansatz.program.gates
+        self.kind = np.array([KINDS[gate.name] for gate in gates], dtype=np.int64)
+        self.a = np.array([gate.qubits[0] for gate in gates], dtype=np.int64)
+        self.b = np.array([gate.qubits[-1] for gate in gates], dtype=np.int64)
+        self._rotations = np.array([i for i, gate in enumerate(gates) if gate.parameter is not None], dtype=np.int64)
+        self._parameter = np.array([g.parameter for g in gates if g.parameter is not None], dtype=np.int64)
+        self._factor = np.array([g.factor for g in gates if g.parameter is not None], dtype=np.float64)
+
+    def angles(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        angles = np.zeros(len(self.kind))
+        angles[self._rotations] = self._factor * np.asarray(parameters)[self._parameter]
+        return angles
+
+    def gradient(self, slopes: NDArray[np.float64], num_parameters: int) -> NDArray[np.float64]:
+        weights = self._factor * slopes[self._rotations]
+        return np.bincount(self._parameter, weights=weights, minlength=num_parameters).astype(np.float64)
+
+
+class _HamiltonianProduct:
+    """H times a state: by a stored sparse matrix where it fits, term by term where it does not."""
+
+    def __init__(self, hamiltonian: QubitHamiltonian) -> None:
+        self._groups = hamiltonian.groups
+        elements = len(self._groups.x) << hamiltonian.num_qubits
+        self._matrix: Any = hamiltonian.csr() if elements <= _MAX_STORED_ELEMENTS else None
+
+    def __call__(self, state: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        if self._matrix is not None:
+            # The matrix is real: real and imaginary parts are two columns.
+            columns = self._matrix @ state.view(np.float64).reshape(-1, 2)
+            return np.ascontiguousarray(columns).view(np.complex128).ravel()
+        from simulation.pauli_kernels import apply_terms
+
+        result = np.empty_like(state)
+        apply_terms(state, *self._groups, result)
+        return result

@@ -1,0 +1,186 @@
+"""The optimisation loop: an engine, an optimiser and a starting point in, every evaluation and the best of them out."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulation.optimizers import Limits, Optimizer, Outcome
+from simulation.record import VQEProcess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulation.engines.base import Engine, Evaluation
+
+EvaluationCallback = Callable[[VQEProcess], None]
+
+
+class NonFiniteEnergyError(ArithmeticError):
+    """An evaluation returned an energy that is not a finite number; the message names the evaluation."""
+
+
+class _EvaluationLimitReached(Exception):  # noqa: N818  (not an error: it ends the loop at the cap)
+    """The cap on energy evaluations is used up."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What an optimisation produced.
+
+    Args:
+        iterations: One observation an energy evaluation, in order.
+        best: The evaluation with the lowest energy (the first of equals).
+        success: Whether the optimiser says it converged; False at the cap.
+        message: The optimiser's own words.
+        steps: Complete steps of the optimiser.
+        maxcv: Largest constraint violation, where the optimiser reports one.
+        seconds: Wall time of the loop.
+    """
+
+    iterations: list[VQEProcess]
+    best: VQEProcess
+    success: bool
+    message: str
+    steps: int
+    maxcv: float | None
+    seconds: float
+
+
+class Solver(ABC):
+    """Something that finds a low energy."""
+
+    @abstractmethod
+    def solve(self) -> Solution:
+        """Run to the end."""
+
+
+class VQESolver(Solver):
+    """The variational quantum eigensolver: minimise an engine's energy over the ansatz's parameters.
+
+    Args:
+        engine: Computes energies and gradients.
+        optimizer: Chooses the next parameters.
+        start: Initial parameters (radian), shape `(num_parameters,)`.
+        max_evaluations: Hard cap on energy evaluations, None for no cap.
+        threshold: Convergence threshold on the energy (Hartree), None for the optimiser's default.
+        energy_scale: Magnitude of the energies (Hartree); optimisers with relative tolerances need it.
+        on_evaluation: Called with every observation as it is made.
+
+    Raises:
+        ValueError: `start` has the wrong shape, or the cap is less than 1.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        optimizer: Optimizer,
+        start: NDArray[np.float64],
+        *,
+        max_evaluations: int | None = None,
+        threshold: float | None = None,
+        energy_scale: float = 1.0,
+        on_evaluation: EvaluationCallback | None = None,
+    ) -> None:
+        if np.shape(start) != (engine.num_parameters,):
+            raise ValueError(f"start has the shape {np.shape(start)}, expected ({engine.num_parameters},)")
+        if max_evaluations is not None and max_evaluations < 1:
+            raise ValueError(f"max_evaluations is {max_evaluations}, expected at least 1")
+        self._optimizer = optimizer
+        self._start = start
+        self._limits = Limits(threshold, energy_scale)
+        self._observer = _Observer(engine, max_evaluations, on_evaluation)
+
+    def solve(self) -> Solution:
+        """Optimise; can be called once.
+
+        Raises:
+            NonFiniteEnergyError: an energy is NaN or infinite.
+        """
+        began = time.perf_counter()
+        outcome = self._minimise()
+        observer = self._observer
+        assert observer.best is not None  # every path evaluates at least once
+        return Solution(
+            iterations=observer.iterations,
+            best=observer.best,
+            success=outcome.success,
+            message=outcome.message,
+            steps=observer.steps,
+            maxcv=outcome.maxcv,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _minimise(self) -> Outcome:
+        observer = self._observer
+        if len(self._start) == 0:
+            observer.energy(self._start)
+            return Outcome(True, "nothing to optimise: the ansatz has no parameters")
+        try:
+            return self._optimizer.minimise(observer, self._start, self._limits)
+        except _EvaluationLimitReached:
+            return Outcome(False, f"stopped at the cap of {len(observer.iterations)} energy evaluations")
+
+
+class _Observer:
+    """The objective that optimisers see: evaluates, caps, records and reports."""
+
+    def __init__(self, engine: Engine, max_evaluations: int | None, callback: EvaluationCallback | None) -> None:
+        self._engine = engine
+        self._max_evaluations = max_evaluations
+        self._callback = callback
+        self.iterations: list[VQEProcess] = []
+        self.best: VQEProcess | None = None
+        self.steps = 0
+
+    def energy(self, parameters: NDArray[np.float64]) -> float:
+        self._check_cap()
+        return self._record(parameters, self._engine.energy(parameters))
+
+    def energy_and_gradient(self, parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        self._check_cap()
+        evaluation = self._engine.energy_and_gradient(parameters)
+        energy = self._record(parameters, evaluation)
+        assert evaluation.gradient is not None
+        return energy, evaluation.gradient
+
+    def step_done(self) -> None:
+        self.steps += 1
+
+    def _check_cap(self) -> None:
+        if self._max_evaluations is not None and len(self.iterations) >= self._max_evaluations:
+            raise _EvaluationLimitReached
+
+    def _record(self, parameters: NDArray[np.float64], evaluation: Evaluation) -> float:
+        number = len(self.iterations) + 1
+        if not math.isfinite(evaluation.energy):
+            raise NonFiniteEnergyError(
+                f"evaluation {number} returned the energy {evaluation.energy!r} at parameters of norm "
+                f"{np.linalg.norm(parameters):.3g}: expected a finite number; try another initial point or optimizer"
+            )
+        values = [float(value) for value in parameters]
+        previous = self.iterations[-1] if self.iterations else None
+        lowest = evaluation.energy if self.best is None else min(self.best.result, evaluation.energy)
+        process = VQEProcess(
+            iteration=number,
+            parameters=values,
+            result=evaluation.energy,
+            std=evaluation.standard_error,
+            energy_delta=None if previous is None else evaluation.energy - previous.result,
+            parameter_delta_norm=None if previous is None else math.dist(values, previous.parameters),
+            cumulative_min_energy=lowest,
+            gradient_norm=None if evaluation.gradient is None else math.hypot(*evaluation.gradient),
+            energy_variance=evaluation.variance,
+        )
+        self.iterations.append(process)
+        if self.best is None or evaluation.energy < self.best.result:
+            self.best = process
+        if self._callback is not None:
+            self._callback(process)
+        return evaluation.energy
