@@ -1,0 +1,123 @@
+"""Processes that work on an installation and can be killed: real ones, forked from a clean single-threaded server.
+
+The server is started by exec, imports once what a worker needs, and runs no thread of its own, so that a worker costs
+milliseconds instead of a second of imports and inherits no lock of the test process. Nothing is opened before the
+fork: each worker opens its own installation.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pyarrow
+
+import qpipe_assets.tables.ingest
+import qpipe_assets.tables.ml_features  # noqa: F401
+from qpipe_assets.tables.installation import open_installation
+from qpipe_resources.settings import Settings
+
+IMPORTED_BY = os.getpid()
+Step = tuple[str, str]
+"""What to do and for which molecule: 'ingest', 'rebuild' or 'ml'."""
+
+_REPOSITORY = Path(__file__).parents[1]
+
+
+def _preload() -> None:
+    """Import what the packages import lazily."""
+    import duckdb
+    import pyiceberg.catalog.sql
+    import pyiceberg.io.pyarrow  # noqa: F401
+
+    duckdb.connect().close()
+
+
+def perform(settings: Settings, steps: Sequence[Step]) -> None:
+    """Open the installation and do the steps in order."""
+    installation = open_installation(settings)
+    for action, molecule in steps:
+        if action == "ml":
+            installation.ml_features().run(molecule)
+        else:
+            installation.ingest().run(molecule, rebuild=action == "rebuild")
+
+
+def _main(settings: Settings, steps: Sequence[Step], channel: Connection) -> None:
+    if os.getppid() != IMPORTED_BY or len(os.listdir(f"/proc/{os.getppid()}/task")) != 1:
+        raise RuntimeError("the server has not imported this module, or runs threads: forks of it are not clean")
+    channel.send(None)
+    channel.recv()
+    try:
+        perform(settings, steps)
+    except BaseException:
+        channel.send(traceback.format_exc())
+        raise
+    channel.send(None)
+
+
+class Worker:
+    """One process that waits for `go`, then does its steps; `kill` sends SIGKILL."""
+
+    def __init__(self, settings: Settings, steps: Sequence[Step]) -> None:
+        self._channel, theirs = _context().Pipe()
+        self._process = _context().Process(target=_main, args=(settings, list(steps), theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._receive("did not start")
+
+    def go(self) -> None:
+        """Let it begin."""
+        self._channel.send(None)
+
+    def kill(self) -> bool:
+        """Kill it for good; returns whether it was still at work."""
+        at_work = not self._channel.poll()
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join()
+        self._channel.close()
+        return at_work
+
+    def finish(self) -> None:
+        """Wait until its steps are done; its failure is this process's failure."""
+        failure = self._receive("died")
+        self._process.join()
+        self._channel.close()
+        if failure is not None:
+            raise RuntimeError(f"a worker failed:\n{failure}")
+
+    def _receive(self, problem: str) -> str | None:
+        try:
+            return self._channel.recv()
+        except EOFError as error:
+            self._process.join()
+            raise RuntimeError(f"a worker {problem}, exit code {self._process.exitcode}") from error
+
+
+def run(settings: Settings, *steps: Step) -> float:
+    """Do the steps in a process of their own; returns the seconds they took."""
+    worker = Worker(settings, steps)
+    started = time.perf_counter()
+    worker.go()
+    worker.finish()
+    return time.perf_counter() - started
+
+
+def _context() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    # Workers import the main module of their parent again: here that is pytest.
+    context.set_forkserver_preload(["pytest", "tests.crash_worker"])
+    # The server does not get sys.path, and Arrow's default allocator starts a thread.
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+    if str(_REPOSITORY) not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_REPOSITORY), os.environ.get("PYTHONPATH"))))
+    return context
+
