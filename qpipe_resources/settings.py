@@ -33,7 +33,7 @@ class Settings(BaseModel):
         128 * MEBIBYTE, description="QPIPE_MAX_OBJECT_BYTES: a larger object is quarantined unread."
     )
     batch_bytes: Annotated[int, Field(ge=1)] = Field(
-        16 * MEBIBYTE,
+        6 * MEBIBYTE,
         description="QPIPE_BATCH_BYTES: raw bytes decoded at once; bounds the memory of an ingest.",
     )
     retained_batches: Annotated[int, Field(ge=1)] = Field(

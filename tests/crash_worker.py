@@ -7,17 +7,23 @@ fork: each worker opens its own installation.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest import mock
 
-import pyarrow
+# Imported for the workers to come: the packages import these lazily.
+import duckdb  # noqa: F401
+import pyiceberg.catalog.sql
+import pyiceberg.io.pyarrow  # noqa: F401
 
 import qpipe_assets.tables.ingest
 import qpipe_assets.tables.ml_features  # noqa: F401
@@ -26,18 +32,7 @@ from qpipe_resources.settings import Settings
 
 IMPORTED_BY = os.getpid()
 Step = tuple[str, str]
-"""What to do and for which molecule: 'ingest', 'rebuild' or 'ml'."""
-
-_REPOSITORY = Path(__file__).parents[1]
-
-
-def _preload() -> None:
-    """Import what the packages import lazily."""
-    import duckdb
-    import pyiceberg.catalog.sql
-    import pyiceberg.io.pyarrow  # noqa: F401
-
-    duckdb.connect().close()
+"""What to do and for which molecule: 'ingest', 'rebuild', 'ml', or 'open' alone."""
 
 
 def perform(settings: Settings, steps: Sequence[Step]) -> None:
@@ -46,7 +41,7 @@ def perform(settings: Settings, steps: Sequence[Step]) -> None:
     for action, molecule in steps:
         if action == "ml":
             installation.ml_features().run(molecule)
-        else:
+        elif action in ("ingest", "rebuild"):
             installation.ingest().run(molecule, rebuild=action == "rebuild")
 
 
@@ -111,13 +106,14 @@ def run(settings: Settings, *steps: Step) -> float:
     return time.perf_counter() - started
 
 
-def _context() -> multiprocessing.context.ForkServerContext:
+@functools.cache
+def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Workers import the main module of their parent again: here that is pytest.
     context.set_forkserver_preload(["pytest", "tests.crash_worker"])
-    # The server does not get sys.path, and Arrow's default allocator starts a thread.
-    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
-    if str(_REPOSITORY) not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_REPOSITORY), os.environ.get("PYTHONPATH"))))
+    # The server does not get sys.path, and Arrow's default allocator and OpenBLAS start threads.
+    root = str(Path(__file__).parents[1])
+    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": root}
+    with mock.patch.dict(os.environ, environment):
+        forkserver.ensure_running()
     return context
-

@@ -1,0 +1,111 @@
+"""`qpipe demo`: the main job on five molecules, through the same Dagster job that the UI shows."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qpipe_cli.home import prepare_home
+from qpipe_cli.output import Format, print_rows
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, JobDefinition
+
+MOLECULES = ("H2", "HeH+", "LiH", "BeH2", "H2O")
+JOB = "vqe_experiment"
+
+_NEXT = """
+Next:
+  make ui                                             the UI, with these runs and their tables
+  .venv/bin/qpipe sql "select molecule, optimizer, total_energy, energy_error_mha from vqe_results"
+  eval "$(.venv/bin/qpipe home)" && .venv/bin/dagster job backfill -w workspace.yaml -j quantum_feature_processing --all --noprompt
+"""
+
+
+def demo() -> None:
+    """VQE on H2, HeH+, LiH, BeH2 and H2O in STO-3G, into the nine tables and the two ML tables."""
+    settings = prepare_home()
+    os.environ["QPIPE_HOME"], os.environ["DAGSTER_HOME"] = str(settings.home), str(settings.dagster_home)
+    began = time.perf_counter()
+    _say(f"data in {settings.home}; starting Dagster ...")
+    from dagster import DagsterInstance
+
+    from jobs.definitions import build_defs
+
+    job = build_defs().get_job_def(JOB)
+    with DagsterInstance.get() as instance:
+        failed = [
+            name for number, name in enumerate(MOLECULES, start=1) if not _materialize(job, instance, name, number)
+        ]
+    _report()
+    _say(f"\n{time.perf_counter() - began:.1f} s in all")
+    if failed:
+        _say(f"error: {', '.join(failed)} failed; the messages are above, and in the UI (make ui)")
+        raise typer.Exit(1)
+    print(_NEXT)
+
+
+def _materialize(job: JobDefinition, instance: DagsterInstance, molecule: str, number: int) -> bool:
+    began = time.perf_counter()
+    _say(f"[{number}/{len(MOLECULES)}] {molecule}: simulation, nine tables, ML tables ...")
+    result = job.execute_in_process(
+        instance=instance,
+        partition_key=molecule,
+        run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+        raise_on_error=False,
+    )
+    counts = _counts(result)
+    _say(
+        f"[{number}/{len(MOLECULES)}] {molecule}: {'done' if result.success else 'FAILED'} in "
+        f"{time.perf_counter() - began:.1f} s; {counts}"
+    )
+    return result.success
+
+
+def _counts(result: Any) -> str:
+    runs, rows = "no run", 0
+    for event in result.get_asset_materialization_events():
+        metadata = event.materialization.metadata
+        if "computed" in metadata:
+            runs = f"{metadata['computed'].value} computed, {metadata['skipped'].value} already there"
+        if "rows_added" in metadata:
+            rows += int(metadata["rows_added"].value)
+    return f"{runs}, {rows} rows added"
+
+
+def _report() -> None:
+    from qpipe_assets.tables import schemas
+    from qpipe_assets.tables.installation import open_installation
+    from simulation.identity import experiment_id
+    from simulation.molecules import catalogue
+    from simulation.options import VQEOptions
+
+    lakehouse = open_installation().lakehouse
+    known = catalogue()
+    asked = {experiment_id(known[name], VQEOptions().resolved()): name for name in MOLECULES}
+    identities = ", ".join(f"'{identity}'" for identity in asked)
+    query = f"""
+        select r.molecule, r.num_qubits qubits, a.num_parameters parameters, round(r.total_energy, 8) "VQE energy [Ha]",
+            round(r.fci_energy, 8) "FCI energy [Ha]", round(r.energy_error_mha, 4) "error [mHa]",
+            r.energy_evaluations evaluations, round(p.wall_time, 2) seconds, r.valid
+        from vqe_results r
+        join ansatz_info a on a.experiment_id = r.experiment_id
+        join performance_metrics p on p.experiment_id = r.experiment_id
+        where r.experiment_id in ({identities})
+        order by r.num_qubits, r.total_energy desc
+    """
+    rows = lakehouse.sql(query, schemas.NORMALIZED_NAMES).to_pylist()
+    print_rows(rows, Format.TABLE, title="UCCSD from Hartree-Fock, STO-3G, L-BFGS-B on the exact gradient")
+    counted = [
+        {"table": name, "rows": lakehouse.sql(f"select count(*) n from {name}", (name,)).to_pylist()[0]["n"]}
+        for name in schemas.names(schemas.ALL)
+    ]
+    print_rows(counted, Format.TABLE, title="quantum_catalog.quantum_features")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,274 @@
+"""Warm simulation processes: a pool that survives the death of a worker and computes nothing twice that was finished.
+
+Each worker is one spawned process with a pipe, so the death of a worker concerns exactly the task it held. Workers
+import `simulation` and nothing of the orchestrator: spawning re-imports the parent's main module, which would cost
+5 s of dagster for each, hence they are started while the main module is blank.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection as pipes
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from simulation.molecules import Molecule
+    from simulation.options import VQEOptions
+    from simulation.record import VQEDecoratedResult
+
+MAX_ATTEMPTS = 2
+"""A task whose worker died is tried once more: the machine may have run out of memory because of another."""
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+"""What numpy, Aer, numba and qiskit's Rust code read at import; Aer's OpenMP obeys the first."""
+
+_SIMULATION_MODULES = ("simulation.runner", "pyscf", "qiskit_aer")
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class SimulationTask:
+    """One VQE run: what to compute, and what to note in its record."""
+
+    molecule: Molecule
+    options: VQEOptions
+    dagster_run_id: str | None = None
+    campaign: str | None = None
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Task, Result]):
+    """A task that was computed."""
+
+    task: Task
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed(Generic[Task]):
+    """A task that could not be computed: `reason` in one line, `details` with the worker's traceback if it had one."""
+
+    task: Task
+    reason: str
+    details: str
+    attempts: int
+
+
+def simulate(task: SimulationTask) -> VQEDecoratedResult:
+    """Compute one task (in a worker)."""
+    from simulation.runner import VQERunner
+
+    runner = VQERunner(
+        molecules=[task.molecule],
+        options=task.options,
+        dagster_run_id=task.dagster_run_id,
+        campaign=task.campaign,
+    )
+    return runner.run()[0]
+
+
+def default_workers(cores: int) -> int:
+    """Processes for a machine with `cores`: half of them, at least one and at most eight.
+
+    A run of a few qubits is single-threaded and one of many qubits is bound by memory, so the other half is left to
+    the threads of the large ones and to whoever writes the tables.
+    """
+    return max(1, min(8, cores // 2))
+
+
+@functools.cache
+def simulation_pool(workers: int | None) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
+    """The process-wide pool for VQE runs; it stays warm from one campaign to the next."""
+    cores = len(os.sched_getaffinity(0))
+    size = workers or default_workers(cores)
+    return WorkerPool(simulate, size, max(1, cores // size), preload=_SIMULATION_MODULES)
+
+
+class WorkerPool(Generic[Task, Result]):
+    """A pool of processes that apply one importable function to tasks."""
+
+    def __init__(
+        self, function: Callable[[Task], Result], workers: int, threads: int, preload: Sequence[str] = ()
+    ) -> None:
+        """Prepare a pool; processes start when they are needed.
+
+        Args:
+            function: defined at the top of an importable module.
+            workers: processes at the same time, for one call of `run`.
+            threads: what each may use for linear algebra and simulation.
+            preload: modules that a worker imports as soon as it lives.
+        """
+        self.workers = workers
+        self.threads = threads
+        self._function = function
+        self._preload = tuple(preload)
+        self._idle: deque[_Worker] = deque()
+
+    def start(self) -> None:
+        """Start one worker ahead of its first task, so that it imports while the caller does something else."""
+        if not self._idle:
+            self._idle.append(self._new_worker())
+
+    def close(self) -> None:
+        """End the idle workers."""
+        while self._idle:
+            self._idle.pop().kill()
+
+    def run(
+        self, tasks: Iterable[Task], on_start: Callable[[Task], None] = lambda task: None
+    ) -> Iterator[Finished[Task, Result] | Failed[Task]]:
+        """Compute tasks, each outcome as soon as it is there; leaving the loop early kills what is running.
+
+        Args:
+            tasks: what to compute, in this order as workers become free.
+            on_start: called when a task goes to a worker.
+        """
+        waiting = deque((task, 1) for task in tasks)
+        busy: dict[Any, tuple[_Worker, Task, int]] = {}
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < self.workers:
+                    task, attempt = waiting.popleft()
+                    on_start(task)
+                    worker = self._assign(task)
+                    busy[worker.pipe] = (worker, task, attempt)
+                for pipe in pipes.wait(list(busy)):
+                    worker, task, attempt = busy.pop(pipe)
+                    answer = worker.answer()
+                    if answer is not None:
+                        self._idle.append(worker)
+                        yield _outcome(task, answer, attempt)
+                    elif attempt < MAX_ATTEMPTS:
+                        waiting.append((task, attempt + 1))
+                    else:
+                        yield Failed(task, f"its process died {attempt} times ({worker.death()})", "", attempt)
+        finally:
+            for worker, _, _ in busy.values():
+                worker.kill()
+
+    def _assign(self, task: Task) -> _Worker:
+        """Give the task to an idle worker, or to a new one; an idle one may have died meanwhile."""
+        while True:
+            try:
+                worker = self._idle.popleft()
+            except IndexError:
+                worker = self._new_worker()
+                worker.send(self._function, task)
+                return worker
+            if worker.send_if_alive(self._function, task):
+                return worker
+
+    def _new_worker(self) -> _Worker:
+        return _Worker(self.threads, self._preload)
+
+
+class _Worker:
+    """One process and the parent's end of its pipe."""
+
+    def __init__(self, threads: int, preload: tuple[str, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, child_end = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(child_end, threads, preload), name="qpipe-simulation", daemon=True
+        )
+        with _blank_main_module():
+            self.process.start()
+        # Only the child holds its end now, so that its death ends the pipe.
+        child_end.close()
+
+    def send(self, function: Callable[[Any], Any], task: Any) -> None:
+        self.pipe.send_bytes(pickle.dumps((function, task)))
+
+    def send_if_alive(self, function: Callable[[Any], Any], task: Any) -> bool:
+        try:
+            self.send(function, task)
+        except BrokenPipeError:
+            self.kill()
+            return False
+        return True
+
+    def answer(self) -> tuple[bool, Any] | None:
+        """Whether the task succeeded and its result or error; None when the process died."""
+        try:
+            return pickle.loads(self.pipe.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            self.kill()
+            return None
+
+    def death(self) -> str:
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return f"by signal {signal.Signals(-code).name}; out of memory?"
+        return f"with exit code {code}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _outcome(task: Any, answer: tuple[bool, Any], attempt: int) -> Finished[Any, Any] | Failed[Any]:
+    succeeded, value = answer
+    if succeeded:
+        return Finished(task, value)
+    reason, details = value
+    return Failed(task, reason, details, attempt)
+
+
+def _serve(pipe: pipes.Connection, threads: int, preload: tuple[str, ...]) -> None:
+    """A worker's life: import, then answer tasks until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which decides
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    for module in preload:
+        importlib.import_module(module)
+    while True:
+        try:
+            request = pipe.recv_bytes()
+        except EOFError:
+            return
+        try:
+            function, task = pickle.loads(request)
+            answer = pickle.dumps((True, function(task)))
+        except Exception as error:  # whatever a task raises is that task's result
+            reason = traceback.format_exception_only(error)[-1].strip()
+            answer = pickle.dumps((False, (reason, "".join(traceback.format_exception(error)))))
+        try:
+            pipe.send_bytes(answer)
+        except BrokenPipeError:
+            return
+
+
+_main_module_lock = threading.Lock()
+
+
+@contextmanager
+def _blank_main_module() -> Iterator[None]:
+    """While active, spawned children find no main module to import."""
+    with _main_module_lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
