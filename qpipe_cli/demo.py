@@ -22,7 +22,8 @@ _NEXT = """
 Next:
   make ui                                             the UI, with these runs and their tables
   .venv/bin/qpipe sql "select molecule, optimizer, total_energy, energy_error_mha from vqe_results"
-  eval "$(.venv/bin/qpipe home)" && .venv/bin/dagster job backfill -w workspace.yaml -j quantum_feature_processing --all --noprompt
+  eval "$(.venv/bin/qpipe home)" && \\
+    .venv/bin/dagster job backfill -w workspace.yaml -j quantum_feature_processing --all --noprompt
 """
 
 

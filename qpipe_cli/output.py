@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+_UNLIMITED_WIDTH = 10_000
+
 
 class Format(enum.StrEnum):
     """Form of printed rows."""
@@ -49,7 +51,7 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     console = Console()
     if not console.is_terminal:
         # Piped output is read by programs and logs: never cut a column to a guessed width.
-        console = Console(width=max(console.width, console.measure(table).maximum))
+        console = Console(width=_UNLIMITED_WIDTH)
     console.print(table)
 
 

@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 
 _SHORT = {"basis": "-b", "ansatz_reps": "-ar"}
 _REDRAW_SECONDS = 0.1
+_TABLE_DIGITS = {
+    "molecule": None,
+    "qubits": None,
+    "vqe_energy": 8,
+    "fci_energy": 8,
+    "error_mha": 4,
+    "evaluations": None,
+    "seconds": 2,
+    "valid": None,
+    "engine": None,
+}
+"""Columns of the printed table, with the decimals that matter."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +49,7 @@ def register(app: typer.Typer) -> None:
         asked = {key: value for key, value in given.items() if key in names}
         simulate(asked, **{key: value for key, value in given.items() if key not in names})
 
-    fixed = inspect.signature(simulate).parameters.values()
+    fixed = inspect.signature(simulate, eval_str=True).parameters.values()
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in fixed if p.name != "asked"]
     parameters = [*own, *_option_parameters()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -113,7 +125,7 @@ def simulate(
             failed = True
             continue
         rows.append(summary(record))
-    print_rows(rows, form)
+    print_rows([_short(row) for row in rows] if form is Format.TABLE else rows, form)
     if failed:
         raise typer.Exit(1)
 
@@ -267,3 +279,8 @@ def summary(record: VQEDecoratedResult) -> dict[str, Any]:
         "certified_energy": record.certified_energy,
         "experiment_id": record.experiment_id,
     }
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    digits = _TABLE_DIGITS.items()
+    return {k: row[k] if places is None or row[k] is None else round(row[k], places) for k, places in digits}

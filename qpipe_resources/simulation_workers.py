@@ -41,6 +41,7 @@ THREAD_VARIABLES = (
 )
 """What numpy, Aer, numba and qiskit's Rust code read at import; Aer's OpenMP obeys the first."""
 
+_SECONDS_TO_DIE = 5
 _SIMULATION_MODULES = ("simulation.runner", "pyscf", "qiskit_aer")
 
 Task = TypeVar("Task")
@@ -213,14 +214,16 @@ class _Worker:
         try:
             return pickle.loads(self.pipe.recv_bytes())
         except (EOFError, ConnectionResetError):
+            self.process.join(_SECONDS_TO_DIE)  # so that its own exit code is seen, not our kill's
             self.kill()
             return None
 
     def death(self) -> str:
         code = self.process.exitcode
-        if code is not None and code < 0:
-            return f"by signal {signal.Signals(-code).name}; out of memory?"
-        return f"with exit code {code}"
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        name = signal.Signals(-code).name
+        return f"{name}, perhaps out of memory" if name == "SIGKILL" else name
 
     def kill(self) -> None:
         self.process.kill()

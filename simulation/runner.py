@@ -41,6 +41,17 @@ if TYPE_CHECKING:
 Sink = Callable[[VQEDecoratedResult], None]
 
 
+@dataclass(frozen=True)
+class RunReference:
+    """What is known of a run before its optimisation starts: its size and the energies to compare with (Hartree)."""
+
+    num_qubits: int
+    nuclear_repulsion: float
+    hf_energy: float
+    exact_energy: float | None
+    exact_method: str | None
+
+
 class Runner(ABC):
     """Something that turns molecules into records."""
 
@@ -88,6 +99,7 @@ class VQERunner(Runner):
         convergence_threshold: Threshold on the energy (Hartree).
         init_strategy: Where to start.
         seed: Seed of a random start.
+        on_prepared: Called when the problem stands and its reference energies are known.
         on_evaluation: Called with every energy evaluation as it is made.
         sink: Called with every record as it is made.
         dagster_run_id: Noted in the record.
@@ -113,6 +125,7 @@ class VQERunner(Runner):
         convergence_threshold: float | None = None,
         init_strategy: str | None = None,
         seed: int | None = None,
+        on_prepared: Callable[[RunReference], None] | None = None,
         on_evaluation: Callable[[VQEProcess], None] | None = None,
         sink: Sink | None = None,
         dagster_run_id: str | None = None,
@@ -137,6 +150,7 @@ class VQERunner(Runner):
             "seed": seed,
         }
         self.options = _overridden(options or VQEOptions.model_validate({}), overrides)
+        self._on_prepared = on_prepared
         self._on_evaluation = on_evaluation
         self._sink = sink
         self._dagster_run_id = dagster_run_id
@@ -169,6 +183,8 @@ class VQERunner(Runner):
         prepared = _prepare(molecule, options, choice)
         problem = prepared.problem
         exact = exact_reference(problem)
+        if self._on_prepared is not None:
+            self._on_prepared(_run_reference(problem, exact))
         solved = self._optimise(prepared, options, choice)
         total_energy = solved.solution.best.result + problem.nuclear_repulsion
         certified = _certified_energy(prepared, solved, options)
@@ -194,7 +210,7 @@ class VQERunner(Runner):
             experiment_id=experiment_id(molecule, options),
             total_energy=total_energy,
             hf_energy=problem.hf_energy,
-            **_comparison(total_energy, exact),
+            **_comparison(total_energy, exact, valid=verdict.valid),
             certified_energy=certified,
             particle_number=solved.observables.particle_number,
             spin_z=solved.observables.spin_z,
@@ -262,6 +278,16 @@ class VQERunner(Runner):
             self._sink(result)
 
 
+def _run_reference(problem: ElectronicProblem, exact: ExactReference | None) -> RunReference:
+    return RunReference(
+        num_qubits=problem.num_qubits,
+        nuclear_repulsion=problem.nuclear_repulsion,
+        hf_energy=problem.hf_energy,
+        exact_energy=exact.energy if exact else None,
+        exact_method=exact.method if exact else None,
+    )
+
+
 def _overridden(options: VQEOptions, overrides: dict[str, Any]) -> VQEOptions:
     given = {key: value for key, value in overrides.items() if value is not None}
     # Built anew rather than copied, so that the values are checked, alone and together.
@@ -301,7 +327,7 @@ def _certified_energy(prepared: _Prepared, solved: _Solved, options: VQEOptions)
     return electronic + prepared.problem.nuclear_repulsion
 
 
-def _comparison(total_energy: float, exact: ExactReference | None) -> dict[str, Any]:
+def _comparison(total_energy: float, exact: ExactReference | None, *, valid: bool) -> dict[str, Any]:
     if exact is None:
         return {}
     error = 1000.0 * (total_energy - exact.energy)
@@ -309,7 +335,7 @@ def _comparison(total_energy: float, exact: ExactReference | None) -> dict[str, 
         "fci_energy": exact.energy,
         "reference_method": exact.method,
         "energy_error_mha": error,
-        "chemically_accurate": abs(error) <= CHEMICAL_ACCURACY_MHA,
+        "chemically_accurate": valid and abs(error) <= CHEMICAL_ACCURACY_MHA,
     }
 
 

@@ -111,9 +111,12 @@ def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Workers import the main module of their parent again: here that is pytest.
     context.set_forkserver_preload(["pytest", "tests.crash_worker"])
-    # The server does not get sys.path, and Arrow's default allocator and OpenBLAS start threads.
-    root = str(Path(__file__).parents[1])
-    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": root}
+    # The server does not get sys.path; Arrow's allocator and OpenBLAS would start threads in it.
+    environment = {
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     with mock.patch.dict(os.environ, environment):
         forkserver.ensure_running()
     return context

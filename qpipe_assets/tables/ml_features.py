@@ -107,8 +107,8 @@ class MLFeatures:
     def _rows(self, source: str, batch: Batch) -> pa.Table:
         from pyiceberg.expressions import And, EqualTo
 
-        day = EqualTo("processing_date", batch.at.date().isoformat())  # type: ignore[call-arg, arg-type]
-        mine = EqualTo("processing_batch_id", batch.batch_id)  # type: ignore[call-arg, arg-type]
+        day = EqualTo("processing_date", batch.at.date().isoformat())  # type: ignore[call-arg, misc]
+        mine = EqualTo("processing_batch_id", batch.batch_id)  # type: ignore[call-arg, misc]
         return self._lakehouse.load(source).scan(row_filter=And(day, mine)).to_arrow()
 
 

@@ -1,0 +1,210 @@
+"""What a campaign on one molecule asks for: Dagster config derived from VQEOptions, expanded and checked before any work.
+
+Every option is an axis (a list, the campaign is the product of all) but for those in SINGLE, which are limits that all
+runs of a campaign share.
+"""
+
+import enum
+import itertools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from simulation.identity import experiment_id
+from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key
+from simulation.options import VQEOptions
+from simulation.record import MoleculeData
+
+SINGLE = ("max_iterations", "threshold", "certify_max_qubits")
+
+
+class CampaignError(ValueError):
+    """The configuration asks for something impossible; nothing was computed."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a campaign with nothing left open."""
+
+    experiment_id: str
+    molecule: Molecule
+    options: VQEOptions
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the run in a log line."""
+        options = self.options
+        parts = [options.basis, f"{options.ansatz} x{options.reps}", options.init_strategy]
+        if options.seed is not None:
+            parts.append(f"seed {options.seed}")
+        return f"{' '.join(parts)} {options.optimizer} [{self.experiment_id[:12]}]"
+
+
+def _without_none(annotation: Any) -> Any:
+    """The annotation without its constraints and without None."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _without_none(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return _without_none(next(a for a in typing.get_args(annotation) if a is not type(None)))
+    return annotation
+
+
+def _config_type(name: str, annotation: Any) -> Any:
+    """The type by which the launchpad completes and checks a value."""
+    plain = _without_none(annotation)
+    if typing.get_origin(plain) is typing.Literal:
+        return enum.Enum(name, {choice: choice for choice in typing.get_args(plain)})
+    if isinstance(plain, type) and issubclass(plain, BaseModel):
+        return _config_class(plain)
+    return plain
+
+
+def _config_class(model: type[BaseModel]) -> type[dg.Config]:
+    fields: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        required = field.default is PydanticUndefined
+        default = ... if required else field.default
+        kind = _config_type(name, field.annotation)
+        if typing.get_origin(_without_none(field.annotation)) is list:
+            kind = _list_of(_without_none(field.annotation))
+        if default is None:
+            kind = kind | None
+        fields[name] = (kind, Field(default, description=field.description))
+    return create_model(f"{model.__name__}Config", __base__=dg.Config, **fields)
+
+
+def _list_of(annotation: Any) -> Any:
+    item = _without_none(typing.get_args(annotation)[0])
+    return list[_list_of(item)] if typing.get_origin(item) is list else list[item]  # type: ignore[misc,valid-type]
+
+
+def _axis(name: str, field: FieldInfo) -> Any:
+    kind = _config_type(name, field.annotation)
+    default = [] if field.default is None else [field.default]
+    return list[kind], Field(default, description=f"{field.description} A list: one run for each value.")  # type: ignore[valid-type]
+
+
+def _limit(name: str, field: FieldInfo) -> Any:
+    kind = _config_type(name, field.annotation)
+    return (kind | None if field.default is None else kind), Field(field.default, description=field.description)
+
+
+class CampaignConfig(dg.Config):
+    """What a campaign says beside the options of its runs."""
+
+    molecule: _config_class(MoleculeData) | None = Field(  # type: ignore[valid-type]
+        None, description="Geometry of the partition's molecule; the catalogue's when not given."
+    )
+    molecule_file: str | None = Field(None, description="Molecule file that holds it, instead of `molecule`.")
+    force: bool = Field(False, description="Compute again what has already landed.")
+    campaign: str | None = Field(None, description="A name to find the runs by.")
+
+    def geometry(self, partition: str) -> Molecule:
+        """The molecule of a partition.
+
+        Raises:
+            CampaignError: there is no geometry, more than one, or one of another molecule.
+        """
+        try:
+            return self._geometry(partition)
+        except (MoleculeError, OSError) as error:
+            raise CampaignError(f"molecule of partition {partition!r}: {error}") from error
+
+    def _geometry(self, partition: str) -> Molecule:
+        if self.molecule is not None and self.molecule_file is not None:
+            raise CampaignError("molecule and molecule_file exclude each other: give one")
+        if self.molecule is not None:
+            given = Molecule.from_mapping(self.molecule.model_dump())
+            if partition_key(given) != partition:
+                raise CampaignError(
+                    f"the given geometry is of {partition_key(given)}, the partition is {partition}: "
+                    f"materialize partition {partition_key(given)} instead"
+                )
+            return given
+        if self.molecule_file is not None:
+            molecules = load_molecules(self.molecule_file)
+            matching = [molecule for molecule in molecules if partition_key(molecule) == partition]
+            if len(matching) != 1:
+                found = ", ".join(sorted(partition_key(molecule) for molecule in molecules)) or "no molecule"
+                raise CampaignError(
+                    f"{self.molecule_file} holds {found}: expected {partition} once; give it as `molecule` instead"
+                )
+            return matching[0]
+        known = catalogue()
+        if partition not in known:
+            raise CampaignError(
+                f"partition {partition!r} has no geometry in the catalogue ({', '.join(known)}): "
+                "give molecule or molecule_file in the run configuration"
+            )
+        return known[partition]
+
+    def options(self) -> list[VQEOptions]:
+        """The product of all axes, resolved.
+
+        Raises:
+            CampaignError: a combination is impossible; names each.
+        """
+        made, wrong = [], []
+        for combination in self._combinations():
+            try:
+                made.append(VQEOptions.model_validate(combination).resolved())
+            except ValidationError as error:
+                reasons = "; ".join(_reason(item) for item in error.errors())
+                if reasons not in wrong:
+                    wrong.append(reasons)
+        if wrong:
+            raise CampaignError("impossible options: " + " | ".join(wrong))
+        return made
+
+    def _combinations(self) -> Iterator[dict[str, Any]]:
+        # What is not given is left to VQEOptions' own default.
+        limits = {name: value for name in SINGLE if (value := getattr(self, name)) is not None}
+        given = {name: getattr(self, name) for name in _AXES if getattr(self, name)}
+        for values in itertools.product(*given.values()):
+            combination = zip(given, (_plain(value) for value in values), strict=True)
+            yield limits | dict(combination)
+
+    def plan(self, partition: str) -> tuple[list[PlannedRun], int]:
+        """The runs of the campaign, each experiment once, and how many repeated another.
+
+        Raises:
+            CampaignError: the molecule or a combination is impossible.
+        """
+        geometry = self.geometry(partition)
+        options = self.options()
+        runs = {run.experiment_id: run for run in (_planned(geometry, o) for o in options)}
+        return list(runs.values()), len(options) - len(runs)
+
+
+def _planned(molecule: Molecule, options: VQEOptions) -> PlannedRun:
+    return PlannedRun(experiment_id(molecule, options), molecule, options)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value.model_dump() if isinstance(value, BaseModel) else value
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}={error['input']!r}: {message}" if where else message
+
+
+_AXES = tuple(name for name in VQEOptions.model_fields if name not in SINGLE)
+
+VQERunsConfig = create_model(
+    "VQERunsConfig",
+    __base__=CampaignConfig,
+    **{name: _axis(name, VQEOptions.model_fields[name]) for name in _AXES},
+    **{name: _limit(name, VQEOptions.model_fields[name]) for name in SINGLE},
+)
+"""Configuration of the asset vqe_runs."""

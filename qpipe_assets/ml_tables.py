@@ -1,0 +1,43 @@
+"""The two ML tables as one asset that can be subset; the daemon keeps them up to date by itself."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from qpipe_assets.connection import connect
+from qpipe_assets.normalized_tables import refused_input_is_final
+from qpipe_assets.table_metadata import RETRIES, commit_metadata, table_metadata, table_spec
+from qpipe_assets.tables import schemas
+from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+
+# Eager never catches up on what was materialized before the daemon's first tick, and what it misses the ledger still
+# knows: each run builds all finished batches that are missing, and the new-object sensor asks for them as well.
+_WHEN_SOURCES_CHANGE = dg.AutomationCondition.eager()
+
+
+@dg.multi_asset(
+    specs=[table_spec(table, "ml", _WHEN_SOURCES_CHANGE, skippable=True) for table in schemas.ML],
+    can_subset=True,
+    retry_policy=RETRIES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def ml_tables(
+    context: dg.AssetExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
+) -> Iterator[dg.MaterializeResult]:
+    """Build the selected ML tables for every finished batch that they lack."""
+    installation = connect(object_store, lakehouse)
+    features = installation.ml_features(context.log.info)
+    selected = [table for table in schemas.ML if dg.AssetKey(table.name) in context.selected_asset_keys]
+    for partition in context.partition_keys:
+        with refused_input_is_final():
+            report = features.run(partition, schemas.names(selected))
+        for warning in report.warnings:
+            context.log.warning(f"{partition}: {warning}")
+        about_run: dict[str, object] = {"batches": report.batches}
+        if report.warnings:
+            about_run["warnings"] = report.warnings
+        for table in selected:
+            metadata = commit_metadata(report.rows[table.name], report.latest.get(table.name))
+            context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
+    for table in selected:
+        yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))

@@ -1,0 +1,96 @@
+"""The nine normalized tables as one asset that can be subset, and their audit table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from pydantic import Field
+
+from qpipe_assets.connection import connect
+from qpipe_assets.partitions import molecule
+from qpipe_assets.table_metadata import RETRIES, commit_metadata, table_metadata, table_spec
+from qpipe_assets.tables import schemas
+from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+
+NORMALIZED_GROUP = "normalized"
+
+
+class NormalizedTablesConfig(dg.Config):
+    """How to bring the tables up to date."""
+
+    rebuild: bool = Field(
+        False, description="Delete the molecule's rows from every table and take all its objects again."
+    )
+
+
+@contextmanager
+def refused_input_is_final() -> Iterator[None]:
+    """Inside, an error that no retry can mend ends the run at once."""
+    from qpipe_assets.tables.ingest import StagingLostError
+    from qpipe_assets.tables.ml_features import FanOutError
+
+    try:
+        yield
+    except (ValueError, StagingLostError, FanOutError) as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+
+
+@dg.multi_asset(
+    specs=[table_spec(table, NORMALIZED_GROUP, skippable=True) for table in schemas.NORMALIZED],
+    can_subset=True,
+    retry_policy=RETRIES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def normalized_tables(
+    context: dg.AssetExecutionContext,
+    config: NormalizedTablesConfig,
+    object_store: ObjectStoreResource,
+    lakehouse: LakehouseResource,
+) -> Iterator[dg.MaterializeResult]:
+    """Ingest what is new for the molecules into the selected tables; a subset leaves its batches open."""
+    installation = connect(object_store, lakehouse)
+    ingest = installation.ingest(context.log.info)
+    selected = [table for table in schemas.NORMALIZED if dg.AssetKey(table.name) in context.selected_asset_keys]
+    for partition in context.partition_keys:
+        with refused_input_is_final():
+            report = ingest.run(partition, schemas.names(selected), rebuild=config.rebuild)
+        about_run: dict[str, object] = {
+            "batches": report.batches,
+            "duplicates": report.duplicates,
+            "quarantined": report.quarantined,
+        }
+        if report.warnings:
+            about_run["warnings"] = report.warnings
+        for warning in report.warnings:
+            context.log.warning(f"{partition}: {warning}")
+        for table in selected:
+            metadata = commit_metadata(report.rows[table.name], report.latest.get(table.name))
+            context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
+    for table in selected:
+        yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))
+
+
+@dg.asset(
+    key=schemas.PROCESSING_METADATA.name,
+    partitions_def=molecule,
+    group_name=NORMALIZED_GROUP,
+    kinds={"iceberg"},
+    deps=list(schemas.PROCESSING_METADATA.sources),
+    metadata=dict(table_spec(schemas.PROCESSING_METADATA, NORMALIZED_GROUP).metadata),
+    description=f"{schemas.PROCESSING_METADATA.comment}; its row is written when the batch closes.",
+    retry_policy=RETRIES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def processing_metadata(
+    context: dg.AssetExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
+) -> dg.MaterializeResult:
+    """Report the audit of the molecules' batches: the newest row, and the batches that are still open."""
+    installation = connect(object_store, lakehouse)
+    table = schemas.PROCESSING_METADATA
+    for partition in context.partition_keys:
+        commit = installation.ledger.latest_commits(table.name, partition)
+        open_batches = [batch.batch_id for batch in installation.ledger.open_batches(partition)]
+        metadata = commit_metadata(commit.rows if commit else 0, commit) | {"open_batches": open_batches}
+        del metadata["rows_added"]
+        context.add_asset_metadata(metadata, partition_key=partition)
+    return dg.MaterializeResult(metadata=table_metadata(table, installation))

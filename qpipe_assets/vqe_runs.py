@@ -1,0 +1,161 @@
+"""The asset vqe_runs: the VQE runs that a campaign asks for on one molecule, each landed as soon as it is finished."""
+
+import time
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from qpipe_assets.campaign import CampaignError, PlannedRun, VQERunsConfig
+from qpipe_assets.connection import connect
+from qpipe_assets.convergence_plot import convergence_markdown
+from qpipe_assets.landing import Landing, UndeliveredError
+from qpipe_assets.partitions import add_molecules, molecule
+from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, SimulationWorkers
+from qpipe_resources.simulation_workers import Failed, SimulationTask, WorkerPool
+from simulation.record import VQEDecoratedResult
+
+SIMULATION_POOL = "simulation"
+
+
+@dataclass
+class _Outcome:
+    """What became of a campaign's runs."""
+
+    computed: dict[str, VQEDecoratedResult] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+@dg.asset(
+    partitions_def=molecule,
+    group_name="simulation",
+    kinds={"qiskit", "python"},
+    pool=SIMULATION_POOL,
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+    description="VQE runs of a campaign on one molecule; each record lands in the object store at once.",
+)
+def vqe_runs(
+    context: dg.AssetExecutionContext,
+    config: VQERunsConfig,  # type: ignore[valid-type]
+    object_store: ObjectStoreResource,
+    lakehouse: LakehouseResource,
+    simulation_workers: SimulationWorkers,
+) -> dg.MaterializeResult:
+    """Compute what the configuration asks for and has not landed yet.
+
+    Raises:
+        dg.Failure: the configuration is impossible (before any work), or runs failed (after all others have landed).
+    """
+    partition = context.partition_key
+    try:
+        planned, repeated = config.plan(partition)  # type: ignore[attr-defined]
+    except CampaignError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    if repeated:
+        context.log.warning(f"{repeated} combinations ask for an experiment that another one asks for; computed once")
+    add_molecules(context.instance, [partition])
+    landing = Landing(connect(object_store, lakehouse), partition)
+    for key in landing.deliver_spooled():
+        context.log.info(f"delivered {key}, which the object store had refused before")
+    skipped = set() if config.force else landing.landed([run.experiment_id for run in planned])  # type: ignore[attr-defined]
+    wanted = [run for run in planned if run.experiment_id not in skipped]
+    context.log.info(f"{partition}: {len(wanted)} runs to compute, {len(skipped)} have landed already")
+    outcome = _compute(context, wanted, landing, simulation_workers.pool(), config.campaign)  # type: ignore[attr-defined]
+    metadata = _metadata(partition, planned, skipped, outcome)
+    if outcome.failures:
+        listed = "\n".join(f"- {label}: {reason}" for label, reason in outcome.failures.items())
+        raise dg.Failure(
+            f"{len(outcome.failures)} of {len(wanted)} runs of {partition} failed; the others have landed:\n{listed}",
+            metadata=metadata,
+            allow_retries=False,
+        )
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _compute(
+    context: dg.AssetExecutionContext,
+    wanted: list[PlannedRun],
+    landing: Landing,
+    pool: WorkerPool[SimulationTask, VQEDecoratedResult],
+    campaign: str | None,
+) -> _Outcome:
+    outcome = _Outcome()
+    tasks = [SimulationTask(run.molecule, run.options, context.run_id, campaign) for run in wanted]
+    labels = {id(task): run.label for task, run in zip(tasks, wanted, strict=True)}
+    started = time.monotonic()
+    for result in pool.run(tasks, on_start=lambda task: context.log.info(f"started {labels[id(task)]}")):
+        label = labels[id(result.task)]
+        done = f"[{len(outcome.computed) + len(outcome.failures) + 1}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
+        if isinstance(result, Failed):
+            outcome.failures[label] = result.reason
+            context.log.error(f"{done} failed {label}: {result.reason}\n{result.details}")
+            continue
+        outcome.computed[label] = result.result
+        try:
+            key = landing.land(result.result)
+        except UndeliveredError as error:
+            outcome.failures[label] = str(error)
+            context.log.error(f"{done} computed {label}: {error}")
+            continue
+        context.log.info(f"{done} finished {label}: {_verdict(result.result)}; {key}")
+    return outcome
+
+
+def _verdict(record: VQEDecoratedResult) -> str:
+    error = "no exact reference" if record.energy_error_mha is None else f"{record.energy_error_mha:+.6f} mHa to FCI"
+    valid = "" if record.valid else f", NOT valid: {record.invalid_reason}"
+    return f"{record.total_energy:.8f} Ha, {error}, {len(record.vqe_result.iteration_list)} evaluations{valid}"
+
+
+def _metadata(
+    partition: str, planned: list[PlannedRun], skipped: set[str], outcome: _Outcome
+) -> dict[str, dg.MetadataValue]:
+    counts = {
+        "asked": len(planned),
+        "computed": len(outcome.computed),
+        "skipped": len(skipped),
+        "failed": len(outcome.failures),
+        "invalid": sum(record.valid is False for record in outcome.computed.values()),
+    }
+    metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
+    if outcome.computed:
+        metadata["runs"] = dg.MetadataValue.table([_row(record) for record in outcome.computed.values()], _COLUMNS)
+        plot = convergence_markdown(partition, outcome.computed)
+        if plot is not None:
+            metadata["convergence"] = dg.MetadataValue.md(plot)
+    return metadata
+
+
+_COLUMNS = dg.TableSchema(
+    [
+        dg.TableColumn("experiment_id", "string"),
+        dg.TableColumn("ansatz", "string"),
+        dg.TableColumn("basis", "string"),
+        dg.TableColumn("optimizer", "string"),
+        dg.TableColumn("energy_ha", "float", "Total energy (Hartree)"),
+        dg.TableColumn("fci_ha", "float", "Exact total energy in the same orbitals (Hartree)"),
+        dg.TableColumn("error_mha", "float", "energy - fci (mHartree)"),
+        dg.TableColumn("evaluations", "int"),
+        dg.TableColumn("seconds", "float"),
+        dg.TableColumn("engine", "string"),
+        dg.TableColumn("valid", "bool"),
+    ]
+)
+
+
+def _row(record: VQEDecoratedResult) -> dg.TableRecord:
+    initial = record.vqe_result.initial_data
+    return dg.TableRecord(
+        {
+            "experiment_id": (record.experiment_id or "")[:12],
+            "ansatz": f"{initial.ansatz_name} x{initial.ansatz_reps}",
+            "basis": record.basis_set,
+            "optimizer": initial.optimizer,
+            "energy_ha": record.total_energy,
+            "fci_ha": record.fci_energy,
+            "error_mha": record.energy_error_mha,
+            "evaluations": len(record.vqe_result.iteration_list),
+            "seconds": record.wall_time,
+            "engine": record.engine,
+            "valid": record.valid,
+        }
+    )

@@ -1,0 +1,50 @@
+"""What all tests share: an environment of their own, a fresh installation, and what a test may require."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from qpipe_assets.tables.installation import Installation, open_installation
+from qpipe_resources.settings import Settings
+
+# Time limits for single examples say more about the machine's load than about the code.
+hypothesis_settings.register_profile("qpipe", deadline=None)
+hypothesis_settings.load_profile("qpipe")
+
+REQUIREMENTS: dict[str, Callable[[], bool]] = {"browser": lambda: shutil.which("chromium") is not None}
+"""Markers of tests that need what a fresh machine may lack, and whether this machine has it."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose requirement is absent, or fail it where QPIPE_REQUIRE names the requirement."""
+    required = {name.strip() for name in os.environ.get("QPIPE_REQUIRE", "").split(",")}
+    for name, present in REQUIREMENTS.items():
+        if item.get_closest_marker(name) and not present():
+            if name in required:
+                pytest.fail(f"QPIPE_REQUIRE names {name}, which this machine lacks")
+            pytest.skip(f"this machine lacks: {name}")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name == "DAGSTER_HOME" or (name.startswith("QPIPE_") and name != "QPIPE_REQUIRE"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a home that does not exist yet."""
+    return Settings(home=tmp_path / "home", dagster_home=tmp_path / "dagster")
+
+
+@pytest.fixture
+def installation(settings: Settings) -> Installation:
+    """A fresh installation."""
+    return open_installation(settings)
