@@ -1,0 +1,175 @@
+"""The qpipe command: forms of output, exit codes, landing, provenance."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from qpipe_assets.reading import UnknownExperimentError, open_lakehouse
+from qpipe_assets.tables.installation import open_installation
+from qpipe_cli.main import app
+from simulation.record import VQEDecoratedResult
+from tests.synthetic import plain_record
+
+OBJECTS = "experiments/experiment.vqe/molecule=H2/year=2026/month=11/day=21"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("QPIPE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def ingested(home: Path) -> Path:
+    installation = open_installation()
+    for number in range(2):
+        installation.store.put(f"{OBJECTS}/{number}.json", json.dumps(plain_record(number)).encode())
+        installation.ingest().run("H2")
+    installation.ml_features().run("H2")
+    return home
+
+
+def qpipe(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def records(home: Path) -> list[VQEDecoratedResult]:
+    found = sorted((home / "raw-results" / "experiments").rglob("*.json"))
+    return [VQEDecoratedResult.model_validate_json(path.read_bytes()) for path in found]
+
+
+def test_simulate_prints_json_alone_and_lands_the_record(home: Path) -> None:
+    result = qpipe("simulate", "-m", "H2", "--format", "json")
+    (row,) = rows(result)
+    assert {"molecule", "basis", "error_mha", "evaluations", "valid", "engine", "experiment_id"} <= set(row)
+    assert abs(row["error_mha"]) < 1e-3
+    assert "evaluation" in result.stderr
+    (record,) = records(home)
+    assert record.experiment_id == row["experiment_id"]
+
+
+def test_simulate_skips_a_landed_run_and_force_repeats_it_byte_for_byte(home: Path) -> None:
+    seeded = ("simulate", "-m", "H2", "--ansatz", "EfficientSU2", "--init-strategy", "random", "--seed", "3")
+    assert qpipe(*seeded).exit_code == 0
+    (first,) = records(home)
+    assert "already computed" in qpipe(*seeded).stderr
+    assert records(home)[0].wall_time == first.wall_time
+    assert qpipe(*seeded, "--force").exit_code == 0
+    second = records(home)[-1]
+    assert second.wall_time != first.wall_time
+    assert second.experiment_id == first.experiment_id
+    one, two = (json.dumps([s.model_dump() for s in r.vqe_result.iteration_list]) for r in (first, second))
+    assert one == two
+
+
+def test_simulate_reads_a_molecule_file_and_writes_where_it_is_told(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "molecules.json"
+    file.write_text(json.dumps([{"symbols": ["H", "H"], "coords": [[0, 0, 0], [0, 0, 0.7414]]}]))
+    out = tmp_path / "out"
+    (row,) = rows(qpipe("simulate", "-f", str(file), "--output-dir", str(out), "--format", "json"))
+    assert [path.name for path in out.iterdir()] == [f"{row['experiment_id']}.json"]
+    assert not (home / "raw-results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["-m", "Xx"], "Xx"),
+        (["-m", "H2", "--basis", "sto-9g"], "sto-9g"),
+        (["-m", "H2", "--ansatz-reps", "0"], "ansatz-reps"),
+        (["-m", "H2", "--max-iterations", "5", "--threshold", "1e-3"], "exclude each other"),
+        (["-m", "H2", "--active-space", "two"], "two"),
+        (["-f", "no-such-file.json"], "no-such-file.json"),
+        ([], "molecule"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work_naming_it(home: Path, arguments: list[str], named: str) -> None:
+    result = qpipe("simulate", *arguments)
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert not home.exists()
+
+
+def test_tables_counts_rows_snapshots_and_tags(ingested: Path) -> None:
+    by_name = {row["table"]: row for row in rows(qpipe("tables", "--format", "json"))}
+    assert len(by_name) == 12
+    assert by_name["vqe_results"]["rows"] == 2
+    assert by_name["vqe_iterations"]["rows"] == 24
+    assert by_name["vqe_results"]["snapshots"] == by_name["vqe_results"]["tags"] == 2
+    assert by_name["vqe_results"]["bytes"] > 0
+
+
+def test_sql_prints_csv_and_reads_the_past(ingested: Path) -> None:
+    result = qpipe("sql", "select experiment_id, total_iterations from vqe_results", "--format", "csv")
+    assert [row["total_iterations"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["12", "12"]
+    count = "select count(*) n from quantum_catalog.quantum_features.vqe_results"
+    assert rows(qpipe("sql", count, "--format", "json")) == [{"n": 2}]
+    batches = rows(
+        qpipe(
+            "sql",
+            "select processing_batch_id b from processing_metadata order by processing_timestamp",
+            "--format",
+            "json",
+        )
+    )
+    for version in (f"v_{batches[0]['b']}", batches[0]["b"]):
+        assert rows(qpipe("sql", count, "--as-of", version, "--format", "json")) == [{"n": 1}]
+    assert rows(qpipe("sql", count, "--as-of", "2020-01-01", "--format", "json")) == [{"n": 0}]
+    snapshot = open_lakehouse().installation.lakehouse.load("vqe_results").snapshots()[0].snapshot_id
+    assert rows(qpipe("sql", count, "--as-of", str(snapshot), "--format", "json")) == [{"n": 1}]
+
+
+def test_sql_errors_name_the_problem_on_standard_error(ingested: Path) -> None:
+    result = qpipe("sql", "select nonsense from vqe_results")
+    assert result.exit_code == 2
+    assert "nonsense" in result.stderr
+    assert result.stdout == ""
+
+
+def test_why_tells_object_batch_and_snapshots(ingested: Path) -> None:
+    (first, _) = rows(qpipe("sql", "select experiment_id e from vqe_results", "--format", "json"))
+    (facts,) = rows(qpipe("why", first["e"][:12], "--format", "json"))
+    assert facts["experiment_id"] == first["e"]
+    assert facts["object_key"].startswith("experiments/")
+    assert facts["batch_state"] == "done"
+    assert len(facts["snapshots"]) == 12
+    assert qpipe("why", first["e"]).exit_code == 0
+    missing = qpipe("why", "ffff0000")
+    assert missing.exit_code == 2
+    assert "ffff0000" in missing.stderr
+
+
+def test_home_prepares_dagster_and_prints_shell_lines(home: Path) -> None:
+    result = qpipe("home")
+    assert f"export QPIPE_HOME={home}" in result.stdout
+    assert (home / "dagster" / "dagster.yaml").is_file()
+
+
+def test_tables_reach_notebooks_in_three_forms_and_runs_as_records(ingested: Path) -> None:
+    lakehouse = open_lakehouse(ingested)
+    assert lakehouse.table("vqe_results").to_arrow().num_rows == 2
+    assert len(lakehouse.table("vqe_iterations").to_pandas()) == 24
+    first = min(
+        lakehouse.table("processing_metadata").to_polars().rows(named=True), key=lambda r: r["processing_timestamp"]
+    )
+    old = lakehouse.table("vqe_results", as_of=f"v_{first['processing_batch_id']}").to_polars()
+    assert old.height == 1
+    identity = old["experiment_id"][0]
+    assert lakehouse.record(identity[:20]).vqe_result.minimum == old["minimum_energy"][0]
+    with pytest.raises(UnknownExperimentError):
+        lakehouse.record("0" * 64)
+    with pytest.raises(KeyError, match="vqe_result_s"):
+        lakehouse.table("vqe_result_s")
