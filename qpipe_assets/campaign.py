@@ -1,4 +1,4 @@
-"""What a campaign on one molecule asks for: Dagster config derived from VQEOptions, expanded and checked before any work.
+"""What a campaign on one molecule asks for: Dagster config from VQEOptions, expanded and checked before any work.
 
 Every option is an axis (a list, the campaign is the product of all) but for those in SINGLE, which are limits that all
 runs of a campaign share.

@@ -1,4 +1,4 @@
-"""The convergence of a campaign as one small PNG: energy error against evaluation, with the band of chemical accuracy."""
+"""The convergence of a campaign as one small PNG: energy error against evaluation, and chemical accuracy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The two ML tables as one asset that can be subset; the daemon keeps them up to date by itself."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -16,7 +17,7 @@ _WHEN_SOURCES_CHANGE = dg.AutomationCondition.eager()
 
 
 @dg.multi_asset(
-    specs=[table_spec(table, "ml", _WHEN_SOURCES_CHANGE, skippable=True) for table in schemas.ML],
+    specs=[table_spec(table, "ml", _WHEN_SOURCES_CHANGE) for table in schemas.ML],
     can_subset=True,
     retry_policy=RETRIES,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -33,11 +34,11 @@ def ml_tables(
             report = features.run(partition, schemas.names(selected))
         for warning in report.warnings:
             context.log.warning(f"{partition}: {warning}")
-        about_run: dict[str, object] = {"batches": report.batches}
+        about_run: dict[str, Any] = {"batches": report.batches}
         if report.warnings:
             about_run["warnings"] = report.warnings
         for table in selected:
-            metadata = commit_metadata(report.rows[table.name], report.latest.get(table.name))
+            metadata = {"rows_added": report.rows[table.name]} | commit_metadata(report.latest.get(table.name))
             context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
     for table in selected:
         yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))

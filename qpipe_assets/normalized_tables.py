@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from qpipe_assets.connection import connect
-from qpipe_assets.partitions import molecule
 from qpipe_assets.table_metadata import RETRIES, commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
@@ -36,7 +36,7 @@ def refused_input_is_final() -> Iterator[None]:
 
 
 @dg.multi_asset(
-    specs=[table_spec(table, NORMALIZED_GROUP, skippable=True) for table in schemas.NORMALIZED],
+    specs=[table_spec(table, NORMALIZED_GROUP) for table in schemas.NORMALIZED],
     can_subset=True,
     retry_policy=RETRIES,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -54,7 +54,7 @@ def normalized_tables(
     for partition in context.partition_keys:
         with refused_input_is_final():
             report = ingest.run(partition, schemas.names(selected), rebuild=config.rebuild)
-        about_run: dict[str, object] = {
+        about_run: dict[str, Any] = {
             "batches": report.batches,
             "duplicates": report.duplicates,
             "quarantined": report.quarantined,
@@ -64,20 +64,14 @@ def normalized_tables(
         for warning in report.warnings:
             context.log.warning(f"{partition}: {warning}")
         for table in selected:
-            metadata = commit_metadata(report.rows[table.name], report.latest.get(table.name))
+            metadata = {"rows_added": report.rows[table.name]} | commit_metadata(report.latest.get(table.name))
             context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
     for table in selected:
         yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))
 
 
-@dg.asset(
-    key=schemas.PROCESSING_METADATA.name,
-    partitions_def=molecule,
-    group_name=NORMALIZED_GROUP,
-    kinds={"iceberg"},
-    deps=list(schemas.PROCESSING_METADATA.sources),
-    metadata=dict(table_spec(schemas.PROCESSING_METADATA, NORMALIZED_GROUP).metadata),
-    description=f"{schemas.PROCESSING_METADATA.comment}; its row is written when the batch closes.",
+@dg.multi_asset(
+    specs=[table_spec(schemas.PROCESSING_METADATA, NORMALIZED_GROUP)],
     retry_policy=RETRIES,
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
@@ -90,7 +84,6 @@ def processing_metadata(
     for partition in context.partition_keys:
         commit = installation.ledger.latest_commits(table.name, partition)
         open_batches = [batch.batch_id for batch in installation.ledger.open_batches(partition)]
-        metadata = commit_metadata(commit.rows if commit else 0, commit) | {"open_batches": open_batches}
-        del metadata["rows_added"]
-        context.add_asset_metadata(metadata, partition_key=partition)
+        metadata = commit_metadata(commit) | {"open_batches": open_batches}
+        context.add_asset_metadata(metadata, asset_key=table.name, partition_key=partition)
     return dg.MaterializeResult(metadata=table_metadata(table, installation))

@@ -9,12 +9,15 @@ import dagster as dg
 
 from simulation.molecules import catalogue
 
-# One molecule a partition needs a backfill policy and partitioned checks; both are settled enough for us, and a
-# warning at every load of the definitions would drown those that matter.
+# Backfill policies and partitioned checks are meant, and so is a job that runs one molecule at a time although its
+# tables could take several: a warning at every load of the definitions would drown those that matter.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", message=".*partitions_def.*", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", message=".*varying BackfillPolicies.*", category=UserWarning)
 
 MOLECULE_PARTITIONS = "molecule"
+PARTITION_TAG = "dagster/partition"
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 molecule = dg.DynamicPartitionsDefinition(name=MOLECULE_PARTITIONS)
 
 
@@ -25,6 +28,17 @@ def add_molecules(instance: dg.DagsterInstance, keys: Iterable[str]) -> list[str
     if missing:
         instance.add_dynamic_partitions(MOLECULE_PARTITIONS, missing)
     return missing
+
+
+def molecules_of_run(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[str] | None:
+    """The molecules that a run is for; None when it is for none in particular."""
+    if PARTITION_TAG in run.tags:
+        return [run.tags[PARTITION_TAG]]
+    first, last = (run.tags.get(tag) for tag in RANGE_TAGS)
+    if first is None or last is None:
+        return None
+    keys = list(instance.get_dynamic_partitions(MOLECULE_PARTITIONS))
+    return keys[keys.index(first) : keys.index(last) + 1]
 
 
 def add_catalogue(instance: dg.DagsterInstance) -> list[str]:

@@ -1,6 +1,7 @@
 """The asset raw_vqe_objects: the validated inventory of a molecule's objects in the store."""
 
 import hashlib
+from typing import Any
 
 import dagster as dg
 
@@ -30,7 +31,7 @@ def raw_vqe_objects(
         objects = installation.discovery.of_molecule(partition)
         for info in objects:
             versions.update(f"{info.key}\n{info.etag}\n".encode())
-        metadata: dict[str, object] = {
+        metadata: dict[str, Any] = {
             "objects": len(objects),
             "bytes": sum(info.size for info in objects),
             "quarantined": sum(entry["molecule"] == partition for entry in quarantined),

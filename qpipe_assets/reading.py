@@ -1,11 +1,11 @@
 """Reading from Python and notebooks: any table at any version as Arrow, pandas or Polars, and any run as its record.
 
-    from qpipe_assets.reading import open_lakehouse
+from qpipe_assets.reading import open_lakehouse
 
-    lakehouse = open_lakehouse()
-    lakehouse.table("vqe_results").to_pandas()
-    lakehouse.table("vqe_results", as_of="v_incr_...").to_polars()
-    lakehouse.record("3f2a")
+lakehouse = open_lakehouse()
+lakehouse.table("vqe_results").to_pandas()
+lakehouse.table("vqe_results", as_of="v_incr_...").to_polars()
+lakehouse.record("3f2a")
 """
 
 from __future__ import annotations

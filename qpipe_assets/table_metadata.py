@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
 from qpipe_assets.partitions import molecule
@@ -16,9 +18,7 @@ RETRIES = dg.RetryPolicy(max_retries=3, delay=1200, backoff=dg.Backoff.EXPONENTI
 """For assets that depend on storage being reachable: after 20, 40 and 80 minutes."""
 
 
-def table_spec(
-    table: Table, group: str, automation: dg.AutomationCondition | None = None, *, skippable: bool = False
-) -> dg.AssetSpec:
+def table_spec(table: Table, group: str, automation: dg.AutomationCondition | None = None) -> dg.AssetSpec:
     """The asset of one table: description, key, columns with units, lineage, and the tables it is made of."""
     return dg.AssetSpec(
         table.name,
@@ -28,7 +28,6 @@ def table_spec(
         kinds={"iceberg"},
         partitions_def=molecule,
         automation_condition=automation,
-        skippable=skippable,
         metadata={
             "dagster/table_name": f"quantum_catalog.{schemas.NAMESPACE}.{table.name}",
             "dagster/column_schema": column_schema(table),
@@ -71,16 +70,15 @@ def column_lineage(table: Table) -> dg.TableColumnLineage:
     return dg.TableColumnLineage({name: found for name, found in deps.items() if found})
 
 
-def commit_metadata(rows_added: int, commit: TableCommit | None) -> dict[str, object]:
-    """What one molecule's materialization of a table did, and the newest snapshot that holds rows of the molecule."""
-    metadata: dict[str, object] = {"rows_added": rows_added}
-    if commit is not None and commit.snapshot_id is not None and commit.tag is not None:
-        # As text: a snapshot id is larger than what the browser's numbers hold exactly.
-        metadata |= {"snapshot_id": str(commit.snapshot_id), "tag": commit.tag}
-    return metadata
+def commit_metadata(commit: TableCommit | None) -> dict[str, Any]:
+    """The newest snapshot that holds rows of a molecule, as it can be travelled to."""
+    if commit is None or commit.snapshot_id is None or commit.tag is None:
+        return {}
+    # As text: a snapshot id is larger than what the browser's numbers hold exactly.
+    return {"snapshot_id": str(commit.snapshot_id), "tag": commit.tag}
 
 
-def table_metadata(table: Table, installation: Installation) -> dict[str, object]:
+def table_metadata(table: Table, installation: Installation) -> dict[str, Any]:
     """What is true of the whole table after a materialization."""
     snapshot = installation.lakehouse.load(table.name).current_snapshot()
     summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}

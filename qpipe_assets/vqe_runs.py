@@ -35,7 +35,7 @@ class _Outcome:
 )
 def vqe_runs(
     context: dg.AssetExecutionContext,
-    config: VQERunsConfig,  # type: ignore[valid-type]
+    config: VQERunsConfig,
     object_store: ObjectStoreResource,
     lakehouse: LakehouseResource,
     simulation_workers: SimulationWorkers,
@@ -47,7 +47,7 @@ def vqe_runs(
     """
     partition = context.partition_key
     try:
-        planned, repeated = config.plan(partition)  # type: ignore[attr-defined]
+        planned, repeated = config.plan(partition)
     except CampaignError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     if repeated:
@@ -56,10 +56,10 @@ def vqe_runs(
     landing = Landing(connect(object_store, lakehouse), partition)
     for key in landing.deliver_spooled():
         context.log.info(f"delivered {key}, which the object store had refused before")
-    skipped = set() if config.force else landing.landed([run.experiment_id for run in planned])  # type: ignore[attr-defined]
+    skipped = set() if config.force else landing.landed([run.experiment_id for run in planned])
     wanted = [run for run in planned if run.experiment_id not in skipped]
     context.log.info(f"{partition}: {len(wanted)} runs to compute, {len(skipped)} have landed already")
-    outcome = _compute(context, wanted, landing, simulation_workers.pool(), config.campaign)  # type: ignore[attr-defined]
+    outcome = _compute(context, wanted, landing, simulation_workers.pool(), config.campaign)
     metadata = _metadata(partition, planned, skipped, outcome)
     if outcome.failures:
         listed = "\n".join(f"- {label}: {reason}" for label, reason in outcome.failures.items())
@@ -84,7 +84,9 @@ def _compute(
     started = time.monotonic()
     for result in pool.run(tasks, on_start=lambda task: context.log.info(f"started {labels[id(task)]}")):
         label = labels[id(result.task)]
-        done = f"[{len(outcome.computed) + len(outcome.failures) + 1}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
+        done = (
+            f"[{len(outcome.computed) + len(outcome.failures) + 1}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
+        )
         if isinstance(result, Failed):
             outcome.failures[label] = result.reason
             context.log.error(f"{done} failed {label}: {result.reason}\n{result.details}")

@@ -60,7 +60,9 @@ class LocalLakehouse(LakehouseResource):
 class SimulationWorkers(dg.ConfigurableResource):
     """The processes that compute VQE runs."""
 
-    workers: int | None = Field(None, ge=1, description="Processes at once; QPIPE_WORKERS or the default when unset.")
+    workers: int | None = Field(
+        default=None, ge=1, description="Processes at once; QPIPE_WORKERS or the default when unset."
+    )
 
     def pool(self) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
         """The process-wide pool."""

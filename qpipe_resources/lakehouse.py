@@ -199,9 +199,11 @@ class Lakehouse:
         """
 
         def write(table: IcebergTable) -> Commit:
+            from qpipe_resources.iceberg_transaction import CachedTransaction
+
             self._add_missing_columns(table, data.schema)
             tag = batch_tags(batch_id)[table.current_snapshot() is not None]
-            with table.transaction() as transaction:
+            with CachedTransaction(table) as transaction:
                 transaction.append(data, snapshot_properties={"qpipe.batch-id": batch_id})
                 snapshot_id = _tag_new_snapshots(transaction, table, tag)
             return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
@@ -242,6 +244,8 @@ class Lakehouse:
         def write(table: IcebergTable) -> Commit | None:
             from pyiceberg.table.update.snapshot import ExpireSnapshots, ManageSnapshots
 
+            from qpipe_resources.iceberg_transaction import CachedTransaction
+
             times = {s.snapshot_id: _moment(s.timestamp_ms) for s in table.snapshots()}
             current = table.current_snapshot()
             tags = {t: r.snapshot_id for t, r in table.refs().items() if r.snapshot_ref_type == "tag"}
@@ -251,7 +255,7 @@ class Lakehouse:
                 if current is None or tags[tag] != current.snapshot_id
             ]
             if removed:
-                with table.transaction() as transaction:
+                with CachedTransaction(table) as transaction:
                     with ManageSnapshots(transaction) as manage:
                         for tag in removed:
                             manage.remove_tag(tag)
@@ -344,6 +348,26 @@ class Lakehouse:
         if not files:
             return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}))
         return ds.dataset(files, format="parquet", schema=pa.schema([f.with_nullable(True) for f in schema]))
+
+    def added_by(self, name: str, snapshot_id: int) -> pa.Table | None:
+        """The rows that one snapshot added, at the cost of these rows alone; None when it is not retained."""
+        import pyarrow.dataset as ds
+        from pyiceberg.io.pyarrow import schema_to_pyarrow
+        from pyiceberg.manifest import ManifestEntryStatus
+
+        table = self.load(name)
+        snapshot = table.snapshot_by_id(snapshot_id)
+        if snapshot is None:
+            return None
+        files = [
+            entry.data_file.file_path.removeprefix("file://")
+            for manifest in snapshot.manifests(table.io)
+            if manifest.added_snapshot_id == snapshot_id
+            for entry in manifest.fetch_manifest_entry(table.io)
+            if entry.status == ManifestEntryStatus.ADDED and entry.snapshot_id == snapshot_id
+        ]
+        schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
+        return ds.dataset(files, format="parquet", schema=schema).to_table()
 
     def arrow(self, name: str, as_of: str | int | dt.datetime | None = None) -> pa.Table:
         """The whole table as Arrow."""

@@ -23,7 +23,7 @@ EvaluationCallback = Callable[[VQEProcess], None]
 
 
 class NonFiniteEnergyError(ArithmeticError):
-    """An evaluation returned an energy that is not a finite number; the message names the evaluation."""
+    """An energy or gradient is not a finite number; the message names the evaluation."""
 
 
 class _EvaluationLimitReached(Exception):  # noqa: N818  (not an error: it ends the loop at the cap)
@@ -159,9 +159,11 @@ class _Observer:
 
     def _record(self, parameters: NDArray[np.float64], evaluation: Evaluation) -> float:
         number = len(self.iterations) + 1
-        if not math.isfinite(evaluation.energy):
+        gradient_norm = None if evaluation.gradient is None else math.hypot(*evaluation.gradient)
+        if not math.isfinite(evaluation.energy) or not math.isfinite(gradient_norm or 0.0):
             raise NonFiniteEnergyError(
-                f"evaluation {number} returned the energy {evaluation.energy!r} at parameters of norm "
+                f"evaluation {number} returned the energy {evaluation.energy!r} "
+                f"(gradient norm {gradient_norm!r}) at parameters of norm "
                 f"{np.linalg.norm(parameters):.3g}: expected a finite number; try another initial point or optimizer"
             )
         values = [float(value) for value in parameters]
@@ -175,7 +177,7 @@ class _Observer:
             energy_delta=None if previous is None else evaluation.energy - previous.result,
             parameter_delta_norm=None if previous is None else math.dist(values, previous.parameters),
             cumulative_min_energy=lowest,
-            gradient_norm=None if evaluation.gradient is None else math.hypot(*evaluation.gradient),
+            gradient_norm=gradient_norm,
             energy_variance=evaluation.variance,
         )
         self.iterations.append(process)

@@ -54,8 +54,10 @@ def _main(settings: Settings, steps: Sequence[Step], channel: Connection) -> Non
         perform(settings, steps)
     except BaseException:
         channel.send(traceback.format_exc())
-        raise
-    channel.send(None)
+    else:
+        channel.send(None)
+    # Alive until it is told to go: the number of a process that ended could already belong to another.
+    channel.recv()
 
 
 class Worker:
@@ -78,16 +80,21 @@ class Worker:
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.join()
-        self._channel.close()
+        assert self._process.exitcode == -signal.SIGKILL
         return at_work
 
     def finish(self) -> None:
         """Wait until its steps are done; its failure is this process's failure."""
         failure = self._receive("died")
+        self._channel.send(None)
         self._process.join()
-        self._channel.close()
         if failure is not None:
             raise RuntimeError(f"a worker failed:\n{failure}")
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was killed or has finished."""
+        return self._process.exitcode is not None
 
     def _receive(self, problem: str) -> str | None:
         try:

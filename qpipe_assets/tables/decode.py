@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import itertools
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_plus
 
 from pydantic import ValidationError
 
@@ -21,9 +24,19 @@ MAX_RECORDS_PER_OBJECT = 1000
 DEFAULT_ANSATZ = "EfficientSU2"
 """What records without `ansatz_name` were computed with (spec C)."""
 
+MAX_PATH_SEGMENT = 200
+"""Bytes of a value, percent-encoded, that tables are partitioned by: it becomes a folder's name."""
+
+_PARTITION_KEY = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+
 
 class DecodeError(ValueError):
     """An object that is no record: says what was found and what was expected."""
+
+
+def valid_partition_key(key: str) -> bool:
+    """Whether a molecule's name can be a partition key: safe in paths, in Dagster and in SQL."""
+    return _PARTITION_KEY.fullmatch(key) is not None and ".." not in key
 
 
 @dataclass(frozen=True)
@@ -106,13 +119,28 @@ def _identify(record: VQEDecoratedResult) -> Decoded:
         key = partition_key_of(molecule.symbols, molecule.charge, molecule.multiplicity)
     except MoleculeError as error:
         raise DecodeError(f"molecule: {error}") from error
+    if not valid_partition_key(key):
+        raise DecodeError(f"molecule: {key!r} is no valid partition key: expected at most 64 of A-Z a-z 0-9 _ . + -")
+    _check_path_segment("basis_set", record.basis_set)
+    _check_path_segment("vqe_result.initial_data.backend", record.vqe_result.initial_data.backend)
     content = content_id(record)
     return Decoded(record.experiment_id or content, key, content, _completed(record))
+
+
+def _check_path_segment(field: str, value: str) -> None:
+    # Found here it costs one object; found when the data files are written it would block the claimed batch for ever.
+    if len(quote_plus(value)) > MAX_PATH_SEGMENT:
+        raise DecodeError(
+            f"{field}: {value[:40]!r}... has {len(value)} characters; expected at most {MAX_PATH_SEGMENT} bytes "
+            "when percent-encoded"
+        )
 
 
 def _completed(record: VQEDecoratedResult) -> dict[str, Any]:
     """The record as a plain row, with what older writers left out but the record itself determines."""
     row = record.model_dump()
+    if record.started_at is not None:
+        row["started_at"] = _utc_text(record.started_at)
     result = row["vqe_result"]
     if row["total_energy"] is None and result["nuclear_repulsion_energy"] is not None:
         row["total_energy"] = result["minimum"] + result["nuclear_repulsion_energy"]
@@ -122,6 +150,14 @@ def _completed(record: VQEDecoratedResult) -> dict[str, Any]:
         result["initial_data"]["init_strategy"] = "random"
     _complete_iterations(result["iteration_list"])
     return row
+
+
+def _utc_text(moment: str) -> str:
+    """The one form of ISO 8601 that every reader of rows parses; Python itself accepts many more."""
+    try:
+        return dt.datetime.fromisoformat(moment).astimezone(dt.UTC).isoformat(timespec="microseconds")
+    except OverflowError as error:
+        raise DecodeError(f"started_at: {moment!r} lies outside the years 1 to 9999 in UTC") from error
 
 
 def _complete_iterations(iterations: list[dict[str, Any]]) -> None:

@@ -6,11 +6,10 @@ All layouts are read in one pass below `experiments/<topic>/`: `molecule=M/...`,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qpipe_assets.tables.decode import DecodeError, decode
+from qpipe_assets.tables.decode import DecodeError, decode, valid_partition_key
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_resources.object_store import (
     InvalidKeyError,
@@ -24,7 +23,6 @@ from qpipe_resources.object_store import (
 EXPERIMENTS = "experiments/"
 QUARANTINE = "quarantine/"
 _MOLECULE_FOLDER = "molecule="
-_PARTITION_KEY = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,6 @@ class Limits:
 
     max_object_bytes: int
     batch_bytes: int
-
-
-def valid_partition_key(key: str) -> bool:
-    """Whether a molecule's name can be a partition key: safe in paths, in Dagster and in SQL."""
-    return _PARTITION_KEY.fullmatch(key) is not None and ".." not in key
 
 
 def new_object_key(topic: str, molecule: str, date: str, name: str) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from qpipe_assets.tables import schemas
-from qpipe_assets.tables.decode import Decoded, DecodeError, decode
-from qpipe_assets.tables.discovery import Discovery, Limits, too_large, valid_partition_key
+from qpipe_assets.tables.decode import Decoded, DecodeError, decode, valid_partition_key
+from qpipe_assets.tables.discovery import Discovery, Limits, too_large
 from qpipe_assets.tables.flatten import PROCESSING_NAME, BatchConstants, flatten
 from qpipe_assets.tables.ledger import OPEN, Batch, Candidate, Ledger, RebuildPendingError, TableCommit
 from qpipe_assets.tables.maintenance import STAGING, Retention, expire_tags, sweep_staging

@@ -43,12 +43,17 @@ def work_and_kill(workers: Sequence[Worker], moments: Sequence[float | None]) ->
     started = time.perf_counter()
     hits = 0
     doomed = [(moment, worker) for worker, moment in zip(workers, moments, strict=True) if moment is not None]
-    for moment, worker in sorted(doomed, key=lambda pair: pair[0]):
-        time.sleep(max(0.0, moment - (time.perf_counter() - started)))
-        hits += worker.kill()
-    for worker, moment in zip(workers, moments, strict=True):
-        if moment is None:
-            worker.finish()
+    try:
+        for moment, worker in sorted(doomed, key=lambda pair: pair[0]):
+            time.sleep(max(0.0, moment - (time.perf_counter() - started)))
+            hits += worker.kill()
+        for worker, moment in zip(workers, moments, strict=True):
+            if moment is None:
+                worker.finish()
+    finally:
+        for worker in workers:
+            if not worker.ended:
+                worker.kill()
     return hits
 
 

@@ -1,0 +1,52 @@
+"""Everything Dagster knows of qpipe, put together; heavy libraries are imported by the steps that use them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from jobs.jobs import JOBS
+from jobs.schedules import SCHEDULES
+from jobs.sensors import SENSORS
+from qpipe_assets.checks import CHECKS
+from qpipe_assets.ml_tables import ml_tables
+from qpipe_assets.normalized_tables import normalized_tables, processing_metadata
+from qpipe_assets.partitions import add_catalogue
+from qpipe_assets.raw_vqe_objects import raw_vqe_objects
+from qpipe_assets.vqe_runs import vqe_runs
+from qpipe_resources.deployment import resources_for
+from qpipe_resources.settings import load_settings
+
+ASSETS = [vqe_runs, raw_vqe_objects, normalized_tables, processing_metadata, ml_tables]
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The definitions with the resources of QPIPE_ENV.
+
+    Args:
+        resource_overrides: resources that replace those of the same key.
+
+    Raises:
+        SettingsError: the environment cannot be used.
+    """
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=CHECKS,
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=SENSORS,
+        resources={**resources_for(load_settings().env), **(resource_overrides or {})},
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster's tools load; the catalogue's molecules are partitions from then on."""
+    # Without a DAGSTER_HOME the instance is a temporary one that only its owner knows; there the sensor adds them.
+    if os.environ.get("DAGSTER_HOME"):
+        with dg.DagsterInstance.get() as instance:
+            add_catalogue(instance)
+    return build_defs()

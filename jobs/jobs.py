@@ -1,0 +1,54 @@
+"""The jobs: which assets run together."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from qpipe_assets.partitions import molecule
+from qpipe_assets.table_metadata import RAW_VQE_OBJECTS
+from qpipe_assets.tables import schemas
+
+# Nine trivial steps: 8 s in one process, 87 s in one process each.
+_IN_PROCESS = dg.in_process_executor
+
+TABLE_RUN_HOURS = 4
+"""Longer than all retries of a step; a run that was killed with its machine is given up after it."""
+_TABLE_TAGS = {"dagster/max_runtime": str(TABLE_RUN_HOURS * 3600)}
+
+_FEATURES = dg.AssetSelection.assets(RAW_VQE_OBJECTS, *schemas.NORMALIZED_NAMES, schemas.PROCESSING_METADATA.name)
+_ML = dg.AssetSelection.assets(*schemas.ML_NAMES)
+_RUNS = dg.AssetSelection.assets("vqe_runs")
+
+quantum_feature_processing = dg.define_asset_job(
+    "quantum_feature_processing",
+    selection=_FEATURES,
+    partitions_def=molecule,
+    executor_def=_IN_PROCESS,
+    tags=_TABLE_TAGS,
+    description="Raw objects of a molecule into the nine normalized tables.",
+)
+quantum_ml_feature_processing = dg.define_asset_job(
+    "quantum_ml_feature_processing",
+    selection=_ML,
+    partitions_def=molecule,
+    executor_def=_IN_PROCESS,
+    tags=_TABLE_TAGS,
+    description="The ML tables of a molecule, for every finished batch that they lack.",
+)
+molecule_processing = dg.define_asset_job(
+    "molecule_processing",
+    selection=_FEATURES | _ML,
+    partitions_def=molecule,
+    executor_def=_IN_PROCESS,
+    tags=_TABLE_TAGS,
+    description="Raw objects of a molecule through to the ML tables; what sensor and schedule ask for.",
+)
+vqe_experiment = dg.define_asset_job(
+    "vqe_experiment",
+    selection=_RUNS | _FEATURES | _ML,
+    partitions_def=molecule,
+    executor_def=_IN_PROCESS,
+    description="A molecule from its geometry to the ML tables: simulate, land, ingest, build features.",
+)
+
+JOBS = [quantum_feature_processing, quantum_ml_feature_processing, molecule_processing, vqe_experiment]
