@@ -8,9 +8,6 @@ from qpipe_assets.partitions import molecule
 from qpipe_assets.table_metadata import RAW_VQE_OBJECTS
 from qpipe_assets.tables import schemas
 
-# Nine trivial steps: 8 s in one process, 87 s in one process each.
-_IN_PROCESS = dg.in_process_executor
-
 TABLE_RUN_HOURS = 4
 """Longer than all retries of a step; a run that was killed with its machine is given up after it."""
 _TABLE_TAGS = {"dagster/max_runtime": str(TABLE_RUN_HOURS * 3600)}
@@ -23,7 +20,6 @@ quantum_feature_processing = dg.define_asset_job(
     "quantum_feature_processing",
     selection=_FEATURES,
     partitions_def=molecule,
-    executor_def=_IN_PROCESS,
     tags=_TABLE_TAGS,
     description="Raw objects of a molecule into the nine normalized tables.",
 )
@@ -31,7 +27,6 @@ quantum_ml_feature_processing = dg.define_asset_job(
     "quantum_ml_feature_processing",
     selection=_ML,
     partitions_def=molecule,
-    executor_def=_IN_PROCESS,
     tags=_TABLE_TAGS,
     description="The ML tables of a molecule, for every finished batch that they lack.",
 )
@@ -39,7 +34,6 @@ molecule_processing = dg.define_asset_job(
     "molecule_processing",
     selection=_FEATURES | _ML,
     partitions_def=molecule,
-    executor_def=_IN_PROCESS,
     tags=_TABLE_TAGS,
     description="Raw objects of a molecule through to the ML tables; what sensor and schedule ask for.",
 )
@@ -47,7 +41,6 @@ vqe_experiment = dg.define_asset_job(
     "vqe_experiment",
     selection=_RUNS | _FEATURES | _ML,
     partitions_def=molecule,
-    executor_def=_IN_PROCESS,
     description="A molecule from its geometry to the ML tables: simulate, land, ingest, build features.",
 )
 

@@ -36,9 +36,11 @@ def demo() -> None:
     from dagster import DagsterInstance
 
     from jobs.definitions import build_defs
+    from qpipe_assets.partitions import add_molecules
 
-    job = build_defs().get_job_def(JOB)
+    job = build_defs().resolve_job_def(JOB)
     with DagsterInstance.get() as instance:
+        add_molecules(instance, MOLECULES)
         failed = [
             name for number, name in enumerate(MOLECULES, start=1) if not _materialize(job, instance, name, number)
         ]
@@ -92,7 +94,7 @@ def _report() -> None:
     query = f"""
         select r.molecule, r.num_qubits qubits, a.num_parameters parameters, round(r.total_energy, 8) "VQE energy [Ha]",
             round(r.fci_energy, 8) "FCI energy [Ha]", round(r.energy_error_mha, 4) "error [mHa]",
-            r.energy_evaluations evaluations, round(p.wall_time, 2) seconds, r.valid
+            r.energy_evaluations evaluations, round(p.wall_time, 2) "seconds", r.valid
         from vqe_results r
         join ansatz_info a on a.experiment_id = r.experiment_id
         join performance_metrics p on p.experiment_id = r.experiment_id

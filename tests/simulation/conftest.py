@@ -22,9 +22,7 @@ def reference_record(name: str, basis: str = "sto3g") -> dict:
 
 
 def molecule_of(record: dict) -> Molecule:
-    return Molecule(
-        tuple(record["symbols"]), np.array(record["coords"]), record["charge"], record["multiplicity"]
-    )
+    return Molecule(tuple(record["symbols"]), np.array(record["coords"]), record["charge"], record["multiplicity"])
 
 
 @pytest.fixture(scope="session")

@@ -80,9 +80,7 @@ def test_empty_operator_is_zero_times_the_identity():
 
 def test_core_energy_is_in_the_identity(problems):
     problem, hamiltonian = problems("LiH", frozen_core=True)
-    shifted = JordanWignerMapper().map(
-        ElectronicProblem(problem.h1, problem.h2, 0.0, 0.0, problem.num_particles, 0.0)
-    )
+    shifted = JordanWignerMapper().map(ElectronicProblem(problem.h1, problem.h2, 0.0, 0.0, problem.num_particles, 0.0))
     difference = hamiltonian.coefficients - shifted.coefficients
     assert hamiltonian.to_labels()[0] == "I" * 10
     assert difference[0] == pytest.approx(problem.constant)

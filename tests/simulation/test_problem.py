@@ -74,7 +74,7 @@ def test_impossible_active_space_is_refused_with_the_reason(electrons, orbitals,
 
 def test_unpaired_electrons_must_be_active():
     triplet = Molecule(("O", "O"), np.array([[0, 0, 0], [0, 0, 1.2]]), multiplicity=3)
-    with pytest.raises(ProblemError, match="2 electrons"):
+    with pytest.raises(ProblemError, match="2 alpha electrons do not fit in 1"):
         orbital_window(triplet, 10, active_space=ActiveSpace(electrons=2, orbitals=1))
     assert orbital_window(triplet, 10, active_space=ActiveSpace(electrons=4, orbitals=3)).num_particles == (3, 1)
 
