@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-_KEY = re.compile(r"^[A-Za-z0-9_.+=@-]+(/[A-Za-z0-9_.+=@-]+)*$")
+_KEY = re.compile(r"[A-Za-z0-9_.+=@-]+(/[A-Za-z0-9_.+=@-]+)*")
 _TEMPORARY_PREFIX = ".tmp-"
 
 
@@ -35,7 +35,7 @@ def validate_key(key: str) -> str:
         InvalidKeyError: it is empty, absolute, has a `..` or `.` segment, or a character outside
             `A-Za-z0-9_.+=@-` and `/`.
     """
-    if not _KEY.match(key) or any(set(part) == {"."} for part in key.split("/")):
+    if not _KEY.fullmatch(key) or any(set(part) == {"."} for part in key.split("/")):
         raise InvalidKeyError(
             f"object key {key!r} is refused: expected segments of A-Za-z0-9_.+=@- separated by '/', "
             "none of them '..'; rename the object"
@@ -104,7 +104,7 @@ class FolderObjectStore:
                 except FileNotFoundError:
                     continue
                 modified = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
-                yield ObjectInfo(prefix + entry.name, _etag(status), status.st_size, modified)
+                yield ObjectInfo(prefix + _utf8(entry.name), _etag(status), status.st_size, modified)
 
     def folders(self, prefix: str) -> list[str]:
         """See ObjectStore."""
@@ -165,6 +165,11 @@ class FolderObjectStore:
     def delete(self, key: str) -> None:
         """See ObjectStore."""
         (self.root / validate_key(key)).unlink(missing_ok=True)
+
+
+def _utf8(name: str) -> str:
+    """A file's name as text that can be stored anywhere; bytes that are no UTF-8 are written out as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _etag(status: os.stat_result) -> str:

@@ -47,7 +47,11 @@ class Table:
         """The Arrow schema of data that is appended to the table."""
         import pyarrow as pa
 
-        fields = [pa.field(c.name, arrow_type(c.type), nullable=not c.required) for c in self.columns]
+        fields = [
+            # pyiceberg takes the documentation from here when a table grows the column.
+            pa.field(c.name, arrow_type(c.type), nullable=not c.required, metadata={"doc": c.described})
+            for c in self.columns
+        ]
         return pa.schema(fields)
 
     def iceberg_schema(self) -> Schema:

@@ -52,8 +52,9 @@ class Discovery:
         """All objects of the molecule in key order; unknown keys without a molecule are read once to find out."""
         located = self.locate_all()
         found = [info for info in self._unnamed() if located.get((info.key, info.etag)) == molecule]
-        for topic in self._store.folders(EXPERIMENTS):
-            found.extend(self._store.list_objects(f"{topic}{_MOLECULE_FOLDER}{molecule}/"))
+        for folder, name in self._molecule_folders():
+            if name == molecule:
+                found.extend(self._store.list_objects(folder))
         return sorted(found, key=lambda info: info.key)
 
     def by_molecule(self) -> dict[str, list[ObjectInfo]]:
@@ -69,8 +70,10 @@ class Discovery:
             if valid_partition_key(molecule):
                 found.setdefault(molecule, []).extend(objects)
                 continue
+            known = self._ledger.unreadable_versions()
             for info in objects:
-                self.quarantine(info, None, f"folder molecule={molecule} is no valid partition key; rename it")
+                if (info.key, info.etag) not in known:
+                    self.quarantine(info, None, f"folder molecule={molecule} is no valid partition key; rename it")
         return found
 
     def locate_all(self) -> dict[tuple[str, str], str]:
@@ -101,9 +104,7 @@ class Discovery:
             return decode(stored.data)[0].molecule
         except (ObjectChangedError, ObjectMissingError):
             return None
-        except InvalidKeyError as error:
-            self.quarantine(info, None, str(error), copy=False)
-        except DecodeError as error:
+        except (DecodeError, InvalidKeyError) as error:
             self.quarantine(info, None, str(error))
         return None
 
@@ -114,6 +115,8 @@ class Discovery:
                 self._store.copy(info.key, f"{QUARANTINE}{info.key}")
             except ObjectMissingError:
                 return
+            except InvalidKeyError:
+                pass  # no store takes the key, so it can only be recorded
         self._ledger.quarantine(info.key, info.etag, molecule, error)
 
     def _molecule_folders(self) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -195,7 +196,7 @@ class Ingest:
             self._log(f"{molecule}: left for the next run: {error}")
             return None
         except (DecodeError, InvalidKeyError, _TooLargeError) as error:
-            self._discovery.quarantine(info, molecule, str(error), copy=isinstance(error, DecodeError))
+            self._discovery.quarantine(info, molecule, str(error), copy=not isinstance(error, _TooLargeError))
             report.quarantined += 1
             self._log(f"{molecule}: quarantined {info.key}: {error}")
             return None
@@ -232,8 +233,10 @@ class Ingest:
             if data.num_rows == 0:
                 self._ledger.record_commits(batch.batch_id, [TableCommit(name, 0, None, None)])
                 continue
-            commit = self._lakehouse.append(name, data, batch.batch_id, lambda: self._is_open(batch))
+            commit = self._lakehouse.append(name, data, batch.batch_id, partial(self._is_wanted, name, batch))
             if commit is None:
+                if self._is_open(batch):
+                    continue
                 return False
             made = TableCommit(name, data.num_rows, commit.snapshot_id, commit.tag)
             self._ledger.record_commits(batch.batch_id, [made])
@@ -246,6 +249,10 @@ class Ingest:
 
     def _is_open(self, batch: Batch) -> bool:
         return self._ledger.batch_state(batch.batch_id) == OPEN
+
+    def _is_wanted(self, name: str, batch: Batch) -> bool:
+        """Whether the batch is open and not in the table; its tag may have come, been recorded and expired again."""
+        return self._is_open(batch) and name not in self._ledger.batch_commits(batch.batch_id)
 
     def _load_staged(self, batch: Batch, experiments: set[str]) -> pa.Table | None:
         try:
@@ -272,13 +279,14 @@ class Ingest:
         name = schemas.PROCESSING_METADATA.name
         if name not in committed:
             audit = self._audit_row(batch, committed)
-            commit = self._lakehouse.append(name, audit, batch.batch_id, lambda: self._is_open(batch))
-            if commit is None:
+            commit = self._lakehouse.append(name, audit, batch.batch_id, partial(self._is_wanted, name, batch))
+            if commit is not None:
+                made = TableCommit(name, audit.num_rows, commit.snapshot_id, commit.tag)
+                self._ledger.record_commits(batch.batch_id, [made])
+                if commit.retained_tags >= self._retention.trigger:
+                    expire_tags(self._lakehouse, self._ledger, name, self._retention)
+            elif not self._is_open(batch):
                 return
-            made = TableCommit(name, audit.num_rows, commit.snapshot_id, commit.tag)
-            self._ledger.record_commits(batch.batch_id, [made])
-            if commit.retained_tags >= self._retention.trigger:
-                expire_tags(self._lakehouse, self._ledger, name, self._retention)
         self._ledger.finish_batch(batch.batch_id)
         self._store.delete(_staging_key(batch.batch_id))
 

@@ -231,10 +231,16 @@ class Ledger:
         """Keys of the batch's objects, duplicates included."""
         return [r.object_key for r in self._rows(sa.select(objects.c.object_key).where(objects.c.batch_id == batch_id))]
 
-    def recorded_tags(self, table: str) -> set[str]:
-        """Tags of the table that are in commits: they may expire, the ledger remembers them."""
-        query = sa.select(commits.c.tag).where(commits.c.table_name == table, commits.c.tag.is_not(None))
-        return {r.tag for r in self._rows(query)}
+    def settled_tags(self, table: str, tags: Iterable[str]) -> set[str]:
+        """Those of the table's tags that may expire: recorded in commits, or of a batch that a rebuild withdrew."""
+        batch_ids = {tag: tag.removeprefix("v_").removeprefix("incr_") for tag in tags}
+        recorded = sa.select(commits.c.tag).where(commits.c.table_name == table, commits.c.tag.in_(list(batch_ids)))
+        withdrawn = sa.select(batches.c.batch_id).where(
+            batches.c.batch_id.in_(list(batch_ids.values())), batches.c.state == SUPERSEDED
+        )
+        settled = {r.tag for r in self._rows(recorded)}
+        gone = {r.batch_id for r in self._rows(withdrawn)}
+        return settled | {tag for tag, batch_id in batch_ids.items() if batch_id in gone}
 
     def latest_commits(self, table: str, molecule: str) -> TableCommit | None:
         """The molecule's newest commit to the table."""

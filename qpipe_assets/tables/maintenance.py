@@ -43,12 +43,14 @@ def expirable(tags: dict[str, dt.datetime], retention: Retention, now: dt.dateti
 
 
 def expire_tags(lakehouse: Lakehouse, ledger: Ledger, table: str, retention: Retention) -> list[str]:
-    """Expire a table's old snapshots in one commit; only tags the ledger remembers (or rebuilds') may go."""
-    recorded = ledger.recorded_tags(table)
+    """Expire a table's old snapshots in one commit; only tags the ledger has settled (or rebuilds') may go."""
 
     def choose(tags: dict[str, dt.datetime]) -> list[str]:
-        known = {t: at for t, at in tags.items() if t in recorded or t.startswith("v_rebuild_")}
-        return expirable(known, retention, dt.datetime.now(dt.UTC))
+        settled = ledger.settled_tags(table, tags)
+        known = {t: at for t, at in tags.items() if t in settled or t.startswith("v_rebuild_")}
+        found = expirable(known, retention, dt.datetime.now(dt.UTC))
+        # The tags kept for their day add up: a few expirable ones are not worth a commit.
+        return found if len(found) >= retention.expire_every else []
 
     return lakehouse.expire(table, choose)
 

@@ -42,10 +42,10 @@ def test_default_run_is_within_0_4_millihartree(default_runs, name):
     assert record.valid
 
 
-@pytest.mark.parametrize("name", ["H2", "HeH+", "LiH"])
+@pytest.mark.parametrize("name", ["H2", "HeH+"])
 def test_cobyla_from_hartree_fock(name):
     record = run(name, optimizer="COBYLA")
-    assert abs(record.energy_error_mha) < 1.0
+    assert abs(record.energy_error_mha) < 1e-3
     assert record.gradient == "none" and record.gradient_evaluations == 0
     assert record.energy_evaluations <= 1000
 
@@ -84,7 +84,7 @@ def test_first_evaluation_from_hartree_fock_is_the_hartree_fock_energy(default_r
 
 def test_open_shell_has_its_spin(default_runs):
     record = default_runs("BeH")
-    assert (record.spin_z, record.valid) == (0.5, True)
+    assert record.spin_z == pytest.approx(0.5, abs=1e-12) and record.valid
     assert record.spin_squared == pytest.approx(0.75, abs=1e-3)
     assert record.energy_error_mha < 1.0
 

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_there_is_one_observation_an_evaluation_with_its_differences(name):
     assert len(rows) == engine.energy_evaluations
     assert [row.iteration for row in rows] == list(range(1, len(rows) + 1))
     assert rows[0].energy_delta is None and rows[0].parameter_delta_norm is None
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         assert row.energy_delta == row.result - before.result
         assert row.parameter_delta_norm == pytest.approx(
             np.linalg.norm(np.subtract(row.parameters, before.parameters)), rel=1e-12
