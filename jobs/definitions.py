@@ -38,7 +38,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=SENSORS,
-        # One process a run: its steps are small, and a process each would import everything each time (10 times slower).
+        # One process a run: a process for each of its small steps would import everything again (ten times slower).
         executor=dg.in_process_executor,
         resources={**resources_for(load_settings().env), **(resource_overrides or {})},
     )

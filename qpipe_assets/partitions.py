@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import dagster as dg
 
-from simulation.molecules import catalogue
+from simulation.molecules import catalogue, load_molecules, partition_key
 
 # Backfill policies and partitioned checks are meant, and so is a job that runs one molecule at a time although its
 # tables could take several: a warning at every load of the definitions would drown those that matter.
@@ -24,7 +25,7 @@ molecule = dg.DynamicPartitionsDefinition(name=MOLECULE_PARTITIONS)
 def add_molecules(instance: dg.DagsterInstance, keys: Iterable[str]) -> list[str]:
     """Make molecules partitions; returns those that were none before."""
     present = set(instance.get_dynamic_partitions(MOLECULE_PARTITIONS))
-    missing = [key for key in keys if key not in present]
+    missing = [key for key in dict.fromkeys(keys) if key not in present]
     if missing:
         instance.add_dynamic_partitions(MOLECULE_PARTITIONS, missing)
     return missing
@@ -39,6 +40,15 @@ def molecules_of_run(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[s
         return None
     keys = list(instance.get_dynamic_partitions(MOLECULE_PARTITIONS))
     return keys[keys.index(first) : keys.index(last) + 1]
+
+
+def add_molecule_file(instance: dg.DagsterInstance, path: str | Path) -> list[str]:
+    """Make the molecules of a file partitions; returns those that were none before.
+
+    Raises:
+        MoleculeError: the file holds something that is no molecule.
+    """
+    return add_molecules(instance, (partition_key(molecule) for molecule in load_molecules(path)))
 
 
 def add_catalogue(instance: dg.DagsterInstance) -> list[str]:

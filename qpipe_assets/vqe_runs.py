@@ -9,7 +9,7 @@ from qpipe_assets.campaign import CampaignError, PlannedRun, VQERunsConfig
 from qpipe_assets.connection import connect
 from qpipe_assets.convergence_plot import convergence_markdown
 from qpipe_assets.landing import Landing, UndeliveredError
-from qpipe_assets.partitions import add_molecules, molecule
+from qpipe_assets.partitions import molecule
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, SimulationWorkers
 from qpipe_resources.simulation_workers import Failed, SimulationTask, WorkerPool
 from simulation.record import VQEDecoratedResult
@@ -52,7 +52,6 @@ def vqe_runs(
         raise dg.Failure(str(error), allow_retries=False) from error
     if repeated:
         context.log.warning(f"{repeated} combinations ask for an experiment that another one asks for; computed once")
-    add_molecules(context.instance, [partition])
     landing = Landing(connect(object_store, lakehouse), partition)
     for key in landing.deliver_spooled():
         context.log.info(f"delivered {key}, which the object store had refused before")
