@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-from qpipe_assets.partitions import molecule
 from qpipe_assets.table_metadata import RAW_VQE_OBJECTS
 from qpipe_assets.tables import schemas
 
@@ -19,28 +18,24 @@ _RUNS = dg.AssetSelection.assets("vqe_runs")
 quantum_feature_processing = dg.define_asset_job(
     "quantum_feature_processing",
     selection=_FEATURES,
-    partitions_def=molecule,
     tags=_TABLE_TAGS,
     description="Raw objects of a molecule into the nine normalized tables.",
 )
 quantum_ml_feature_processing = dg.define_asset_job(
     "quantum_ml_feature_processing",
     selection=_ML,
-    partitions_def=molecule,
     tags=_TABLE_TAGS,
     description="The ML tables of a molecule, for every finished batch that they lack.",
 )
 molecule_processing = dg.define_asset_job(
     "molecule_processing",
     selection=_FEATURES | _ML,
-    partitions_def=molecule,
     tags=_TABLE_TAGS,
     description="Raw objects of a molecule through to the ML tables; what sensor and schedule ask for.",
 )
 vqe_experiment = dg.define_asset_job(
     "vqe_experiment",
     selection=_RUNS | _FEATURES | _ML,
-    partitions_def=molecule,
     description="A molecule from its geometry to the ML tables: simulate, land, ingest, build features.",
 )
 

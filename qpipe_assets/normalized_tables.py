@@ -13,6 +13,7 @@ from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 
 NORMALIZED_GROUP = "normalized"
+AUDIT_GROUP = "audit"
 
 
 class NormalizedTablesConfig(dg.Config):
@@ -71,7 +72,7 @@ def normalized_tables(
 
 
 @dg.multi_asset(
-    specs=[table_spec(schemas.PROCESSING_METADATA, NORMALIZED_GROUP)],
+    specs=[table_spec(schemas.PROCESSING_METADATA, AUDIT_GROUP)],
     retry_policy=RETRIES,
     backfill_policy=dg.BackfillPolicy.single_run(),
 )

@@ -37,6 +37,7 @@ def print_rows(rows: Sequence[dict[str, Any]], form: Format, *, title: str = "")
 
 def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     if not rows:
@@ -45,9 +46,9 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     table = Table(title=title or None)
     for name in rows[0]:
         numeric = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
     console = Console()
     if not console.is_terminal:
         # Piped output is read by programs and logs: never cut a column to a guessed width.
@@ -60,7 +61,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    # Adding zero turns a rounded -0.0 into 0.
+    return f"{value + 0.0:.10g}" if isinstance(value, float) else str(value)
 
 
 def _flat(value: Any) -> Any:

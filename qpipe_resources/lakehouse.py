@@ -254,13 +254,17 @@ class Lakehouse:
                 for tag in choose({tag: times[snapshot] for tag, snapshot in tags.items()})
                 if current is None or tags[tag] != current.snapshot_id
             ]
+            # A snapshot stays while a tag or branch of somebody else holds it.
+            held = {reference.snapshot_id for ref, reference in table.refs().items() if ref not in removed}
+            unneeded = sorted({tags[tag] for tag in removed} - held)
             if removed:
                 with CachedTransaction(table) as transaction:
                     with ManageSnapshots(transaction) as manage:
                         for tag in removed:
                             manage.remove_tag(tag)
-                    with ExpireSnapshots(transaction) as expire:
-                        expire.by_ids(sorted({tags[tag] for tag in removed}))
+                    if unneeded:
+                        with ExpireSnapshots(transaction) as expire:
+                            expire.by_ids(unneeded)
             return None
 
         self._commit_once(name, (), lambda: True, write)

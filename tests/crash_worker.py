@@ -8,8 +8,10 @@ fork: each worker opens its own installation.
 from __future__ import annotations
 
 import functools
+import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import time
 import traceback
@@ -20,15 +22,22 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from unittest import mock
 
-# Imported for the workers to come: the packages import these lazily.
-import duckdb  # noqa: F401
-import pyiceberg.catalog.sql
-import pyiceberg.io.pyarrow  # noqa: F401
-
-import qpipe_assets.tables.ingest
-import qpipe_assets.tables.ml_features  # noqa: F401
 from qpipe_assets.tables.installation import open_installation
 from qpipe_resources.settings import Settings
+
+_IMPORTED_LAZILY = (
+    "duckdb",
+    "pyarrow.acero",
+    "pyiceberg.avro.decoder_fast",
+    "pyiceberg.catalog.sql",
+    "pyiceberg.io.pyarrow",
+    "qpipe_assets.tables.ingest",
+    "qpipe_assets.tables.ml_features",
+    "qpipe_resources.iceberg_transaction",
+    "sqlalchemy.dialects.sqlite",
+)
+for _name in _IMPORTED_LAZILY:
+    importlib.import_module(_name)
 
 IMPORTED_BY = os.getpid()
 Step = tuple[str, str]
@@ -55,7 +64,7 @@ def _main(settings: Settings, steps: Sequence[Step], channel: Connection) -> Non
     except BaseException:
         channel.send(traceback.format_exc())
     else:
-        channel.send(None)
+        channel.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     # Alive until it is told to go: the number of a process that ended could already belong to another.
     channel.recv()
 
@@ -83,20 +92,21 @@ class Worker:
         assert self._process.exitcode == -signal.SIGKILL
         return at_work
 
-    def finish(self) -> None:
-        """Wait until its steps are done; its failure is this process's failure."""
-        failure = self._receive("died")
+    def finish(self) -> int:
+        """Wait until its steps are done; its failure is this process's failure. Returns its peak memory in bytes."""
+        outcome = self._receive("died")
         self._channel.send(None)
         self._process.join()
-        if failure is not None:
-            raise RuntimeError(f"a worker failed:\n{failure}")
+        if not isinstance(outcome, int):
+            raise RuntimeError(f"a worker failed:\n{outcome}")
+        return outcome
 
     @property
     def ended(self) -> bool:
         """Whether it was killed or has finished."""
         return self._process.exitcode is not None
 
-    def _receive(self, problem: str) -> str | None:
+    def _receive(self, problem: str) -> str | int | None:
         try:
             return self._channel.recv()
         except EOFError as error:

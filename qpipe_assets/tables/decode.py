@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import re
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus
@@ -107,10 +108,17 @@ def _decode_avro(data: bytes) -> list[VQEDecoratedResult]:
 def _first_errors(error: ValidationError, limit: int = 3) -> str:
     found = error.errors(include_url=False)
     shown = [
-        f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']} (got {str(e['input'])[:60]!r})" for e in found[:limit]
+        f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']} (got {_shortened(e['input'])})" for e in found[:limit]
     ]
     more = f"; and {len(found) - limit} more" if len(found) > limit else ""
     return "; ".join(shown) + more
+
+
+def _shortened(value: Any) -> str:
+    """The start of a value as text, without making a text of all of it: it can be the whole object."""
+    shortener = reprlib.Repr()
+    shortener.maxlevel, shortener.maxstring, shortener.maxother = 1, 60, 60
+    return shortener.repr(value[:60] if isinstance(value, bytes) else value)[:80]
 
 
 def _identify(record: VQEDecoratedResult) -> Decoded:

@@ -53,6 +53,11 @@ def content(installation: Installation, tables: Iterable[str] = schemas.NORMALIZ
     return found
 
 
+def h2(*numbers: int) -> frozenset[tuple[str, int]]:
+    """These records of H2, as `undisturbed` takes them."""
+    return frozenset(("H2", number) for number in numbers)
+
+
 def snapshots(installation: Installation) -> dict[str, list[int]]:
     """Ids of the snapshots of every table."""
     return {

@@ -80,9 +80,7 @@ _MOLECULE = st.sampled_from([["H", "H"], ["Li", "H"], ["O", "H", "H"]]).flatmap(
     lambda symbols: st.fixed_dictionaries(
         {
             "symbols": st.just(symbols),
-            "coords": st.lists(
-                st.lists(_FLOAT, min_size=3, max_size=3), min_size=len(symbols), max_size=len(symbols)
-            ),
+            "coords": st.lists(st.lists(_FLOAT, min_size=3, max_size=3), min_size=len(symbols), max_size=len(symbols)),
         },
         optional={
             "multiplicity": st.integers(1, 9),

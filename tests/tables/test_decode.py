@@ -182,7 +182,9 @@ def test_the_molecule_s_partition_is_its_catalogue_name_or_a_hill_formula() -> N
     assert partition(["Cl", "C", "H", "H", "H"], 0, 1) == "CH3Cl"
 
 
-@pytest.mark.parametrize("moment", ["20261121T055400Z", "2026-11-21T05:54:00.123456789+00:00", "2026-11-21 05:54+01:00"])
+@pytest.mark.parametrize(
+    "moment", ["20261121T055400Z", "2026-11-21T05:54:00.123456789+00:00", "2026-11-21 05:54+01:00"]
+)
 def test_every_iso_8601_moment_that_is_accepted_can_be_stored(moment: str) -> None:
     import datetime as dt
 
@@ -214,7 +216,11 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("a name that is a path", as_json(changed(plain_record(), "molecule.molecule_data.name", "../x")), "../x"),
     ("an unknown element", as_json(changed(plain_record(), "molecule.molecule_data.symbols", ["H", "Qq"])), "Qq"),
     ("a path as an element", as_json(changed(plain_record(), "molecule.molecule_data.symbols", ["H", "../x"])), "../x"),
-    ("an atom without position", as_json(changed(plain_record(), "molecule.molecule_data.symbols", ["H"])), "1 symbols"),
+    (
+        "an atom without position",
+        as_json(changed(plain_record(), "molecule.molecule_data.symbols", ["H"])),
+        "1 symbols",
+    ),
     ("half a position", as_json(changed(plain_record(), "molecule.molecule_data.coords", [0.0] * 5)), "5 numbers"),
     ("unknown units", as_json(changed(plain_record(), "molecule.molecule_data.units", "furlong")), "furlong"),
     ("an identity that is none", as_json(plain_record() | {"experiment_id": "../../x"}), "../../x"),
@@ -228,7 +234,11 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("an Avro container without record", to_avro_container([]), "no record"),
     ("Avro records of two molecules", as_avro(plain_record(), plain_record(0, "LiH")), "H2, LiH"),
     ("a basis too long for a path", as_json(plain_record() | {"basis_set": "x" * 300}), "basis_set"),
-    ("a backend too long for a path", as_json(changed(plain_record(), "vqe_result.initial_data.backend", "ü" * 99)), "ü"),
+    (
+        "a backend too long for a path",
+        as_json(changed(plain_record(), "vqe_result.initial_data.backend", "ü" * 99)),
+        "ü",
+    ),
 ]
 
 

@@ -61,26 +61,40 @@ def molecules(item: Decoded) -> Iterator[Row]:
 def ansatz_info(item: Decoded) -> Iterator[Row]:
     initial = item.row["vqe_result"]["initial_data"]
     names = ("ansatz", "ansatz_reps", "ansatz_name", "init_strategy", "num_parameters")
-    yield header(item, "experiment_id", "molecule_id", "basis_set") | {n: initial[n] for n in names} | {
-        "mapper": item.row["mapper"]
-    }
+    yield (
+        header(item, "experiment_id", "molecule_id", "basis_set")
+        | {n: initial[n] for n in names}
+        | {"mapper": item.row["mapper"]}
+    )
 
 
 def performance_metrics(item: Decoded) -> Iterator[Row]:
     row = item.row
     names = ("hamiltonian_time", "mapping_time", "vqe_time", "total_time", "wall_time", "host")
     started = row["started_at"]
-    yield header(item, "experiment_id", "molecule_id", "basis_set") | {n: row[n] for n in names} | {
-        "minimization_time": row["vqe_result"]["minimization_time"],
-        "computed_total_time": row["hamiltonian_time"] + row["mapping_time"] + row["vqe_time"],
-        "started_at": None if started is None else dt.datetime.fromisoformat(started),
-    }
+    yield (
+        header(item, "experiment_id", "molecule_id", "basis_set")
+        | {n: row[n] for n in names}
+        | {
+            "minimization_time": row["vqe_result"]["minimization_time"],
+            "computed_total_time": row["hamiltonian_time"] + row["mapping_time"] + row["vqe_time"],
+            "started_at": None if started is None else dt.datetime.fromisoformat(started),
+        }
+    )
 
 
 def vqe_results(item: Decoded) -> Iterator[Row]:
     row = item.row
     result, initial, space = row["vqe_result"], row["vqe_result"]["initial_data"], row["active_space"]
-    from_initial = ("optimizer", "noise_backend", "default_shots", "ansatz_reps", "ansatz_name", "init_strategy", "seed")
+    from_initial = (
+        "optimizer",
+        "noise_backend",
+        "default_shots",
+        "ansatz_reps",
+        "ansatz_name",
+        "init_strategy",
+        "seed",
+    )
     from_result = ("maxcv", "nuclear_repulsion_energy", "success", "nfev", "nit")
     renamed = {
         "minimum_energy": result["minimum"],
@@ -113,12 +127,16 @@ def optimal_parameters(item: Decoded) -> Iterator[Row]:
 def vqe_iterations(item: Decoded) -> Iterator[Row]:
     same = ("energy_delta", "parameter_delta_norm", "cumulative_min_energy", "gradient_norm", "energy_variance")
     for step in item.row["vqe_result"]["iteration_list"]:
-        yield header(item) | {name: step[name] for name in same} | {
-            "iteration_step": step["iteration"],
-            "iteration_energy": step["result"],
-            "energy_std_dev": step["std"],
-            "iteration_id": f"{item.experiment_id}_iter_{step['iteration']}",
-        }
+        yield (
+            header(item)
+            | {name: step[name] for name in same}
+            | {
+                "iteration_step": step["iteration"],
+                "iteration_energy": step["result"],
+                "energy_std_dev": step["std"],
+                "iteration_id": f"{item.experiment_id}_iter_{step['iteration']}",
+            }
+        )
 
 
 def iteration_parameters(item: Decoded) -> Iterator[Row]:

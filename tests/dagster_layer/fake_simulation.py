@@ -1,0 +1,102 @@
+"""Simulation workers that answer at once with synthetic records; workers import this module and nothing of dagster."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qpipe_resources.simulation_workers import SimulationTask, WorkerPool
+from simulation.identity import experiment_id
+from simulation.record import VQEDecoratedResult
+from tests.synthetic import plain_record
+
+if TYPE_CHECKING:
+    import dagster
+
+FAILING_SEED = 13
+KILLING_SEED = 666
+
+
+def fake_simulate(task: SimulationTask) -> VQEDecoratedResult:
+    """A record for the task; FAILING_SEED raises, KILLING_SEED takes the process down."""
+    seed = task.options.seed
+    if seed == FAILING_SEED:
+        raise ArithmeticError("the energy of evaluation 3 is not finite")
+    if seed == KILLING_SEED:
+        os.kill(os.getpid(), signal.SIGKILL)
+    entry = plain_record(seed or 0)
+    record = VQEDecoratedResult.model_validate_json(VQEDecoratedResult.model_validate(entry).to_json())
+    total = record.vqe_result.minimum + (record.vqe_result.nuclear_repulsion_energy or 0.0)
+    return record.model_copy(
+        update={
+            "molecule": record.molecule.model_copy(update={"molecule_data": task.molecule.to_record()}),
+            "experiment_id": experiment_id(task.molecule, task.options),
+            "started_at": "2026-11-21T12:00:00+00:00",
+            "total_energy": total,
+            "fci_energy": total - 1e-4,
+            "energy_error_mha": 0.1,
+            "valid": True,
+            "engine": "fake",
+            "wall_time": 0.5,
+            "dagster_run_id": task.dagster_run_id,
+            "campaign": task.campaign,
+        }
+    )
+
+
+@functools.cache
+def fake_pool() -> WorkerPool[SimulationTask, VQEDecoratedResult]:
+    return WorkerPool(fake_simulate, workers=2, threads=1)
+
+
+def fake_workers_class() -> type[dagster.ConfigurableResource]:
+    """The resource around the fake pool; made on demand so that workers do not import dagster."""
+    from qpipe_resources.deployment import SimulationWorkers
+
+    class FakeWorkers(SimulationWorkers):
+        def pool(self) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
+            return fake_pool()
+
+    return FakeWorkers
+
+
+# Functions for the tests of the pool itself
+
+
+def imported_modules(_task: Any) -> list[str]:
+    return sorted(sys.modules)
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def process_id(_task: Any) -> int:
+    return os.getpid()
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def die_once(marker: str) -> str:
+    """Kill the own process unless an earlier attempt left the marker."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "second attempt"
+
+
+def die_or_double(number: int) -> int:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 0:
+        raise ValueError("zero is refused")
+    return 2 * number

@@ -1,0 +1,95 @@
+"""The pool of simulation processes: light, warm, and robust against the death of a worker."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qpipe_resources.simulation_workers import Failed, Finished, WorkerPool, default_workers
+from tests.dagster_layer import fake_simulation as tasks
+
+
+def test_workers_import_neither_the_orchestrator_nor_the_parents_main_module() -> None:
+    main = sys.modules["__main__"]
+    pool = WorkerPool(tasks.imported_modules, workers=1, threads=1)
+    [outcome] = pool.run([None])
+    pool.close()
+    assert isinstance(outcome, Finished)
+    assert not {"dagster", "pyiceberg", "duckdb", "pytest"} & set(outcome.result)
+    assert sys.modules["__main__"] is main
+
+
+@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"])
+def test_threads_are_set_in_the_workers_environment_only(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "7")
+    pool = WorkerPool(tasks.environment, workers=1, threads=3)
+    [outcome] = pool.run([variable])
+    pool.close()
+    assert isinstance(outcome, Finished)
+    assert outcome.result == "3"
+    assert tasks.environment(variable) == "7"
+
+
+def test_a_worker_stays_warm_from_one_campaign_to_the_next() -> None:
+    pool = WorkerPool(tasks.process_id, workers=1, threads=1)
+    first = [outcome.result for outcome in pool.run([1, 2]) if isinstance(outcome, Finished)]
+    second = [outcome.result for outcome in pool.run([3]) if isinstance(outcome, Finished)]
+    pool.close()
+    assert len({*first, *second}) == 1
+
+
+def test_outcomes_come_as_they_finish() -> None:
+    pool = WorkerPool(tasks.nap, workers=2, threads=1)
+    list(pool.run([0.0, 0.0]))
+    naps = [outcome.result for outcome in pool.run([1.5, 0.0, 0.1]) if isinstance(outcome, Finished)]
+    pool.close()
+    assert naps == [0.0, 0.1, 1.5]
+
+
+def test_a_killed_worker_costs_nothing_but_a_second_attempt(tmp_path: Path) -> None:
+    pool = WorkerPool(tasks.die_once, workers=2, threads=1)
+    survivor = tmp_path / "there already"
+    survivor.touch()
+    outcomes = list(pool.run([str(tmp_path / "marker"), str(survivor)]))
+    pool.close()
+    assert [type(outcome) for outcome in outcomes] == [Finished, Finished]
+
+
+def test_a_task_that_kills_its_worker_twice_is_reported_and_the_others_finish() -> None:
+    pool = WorkerPool(tasks.die_or_double, workers=2, threads=1)
+    outcomes = {outcome.task: outcome for outcome in pool.run([1, -1, 2, 0, 3])}
+    pool.close()
+    assert {task: outcomes[task].result for task in (1, 2, 3)} == {1: 2, 2: 4, 3: 6}
+    killed, refused = outcomes[-1], outcomes[0]
+    assert isinstance(killed, Failed) and isinstance(refused, Failed)
+    assert killed.attempts == 2
+    assert "SIGKILL" in killed.reason
+    assert (refused.reason, refused.attempts) == ("ValueError: zero is refused", 1)
+    assert "die_or_double" in refused.details
+
+
+def test_a_worker_that_died_while_idle_is_replaced() -> None:
+    pool = WorkerPool(tasks.nap, workers=1, threads=1)
+    list(pool.run([0.0]))
+    pool._idle[0].process.kill()
+    pool._idle[0].process.join()
+    [outcome] = pool.run([0.0])
+    pool.close()
+    assert isinstance(outcome, Finished)
+
+
+def test_leaving_a_campaign_early_ends_what_is_running() -> None:
+    pool = WorkerPool(tasks.nap, workers=2, threads=1)
+    campaign = pool.run([0.0, 600.0])
+    next(campaign)
+    started = time.monotonic()
+    campaign.close()
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (64, 8)])
+def test_half_the_cores_compute_but_at_most_eight(cores: int, workers: int) -> None:
+    assert default_workers(cores) == workers
