@@ -15,7 +15,6 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from simulation.identity import experiment_id
 from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key
@@ -59,30 +58,24 @@ def _without_none(annotation: Any) -> Any:
 def _config_type(name: str, annotation: Any) -> Any:
     """The type by which the launchpad completes and checks a value."""
     plain = _without_none(annotation)
-    if typing.get_origin(plain) is typing.Literal:
+    origin = typing.get_origin(plain)
+    if origin is typing.Literal:
         return enum.Enum(name, {choice: choice for choice in typing.get_args(plain)})
+    if origin is list:
+        return list[_config_type(name, typing.get_args(plain)[0])]  # type: ignore[misc]
     if isinstance(plain, type) and issubclass(plain, BaseModel):
         return _config_class(plain)
     return plain
 
 
 def _config_class(model: type[BaseModel]) -> type[dg.Config]:
+    """The configuration of a part of the record, field for field."""
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        required = field.default is PydanticUndefined
-        default = ... if required else field.default
         kind = _config_type(name, field.annotation)
-        if typing.get_origin(_without_none(field.annotation)) is list:
-            kind = _list_of(_without_none(field.annotation))
-        if default is None:
-            kind = kind | None
-        fields[name] = (kind, Field(default, description=field.description))
+        default = ... if field.is_required() else field.default
+        fields[name] = (kind | None if default is None else kind, Field(default, description=field.description))
     return create_model(f"{model.__name__}Config", __base__=dg.Config, **fields)
-
-
-def _list_of(annotation: Any) -> Any:
-    item = _without_none(typing.get_args(annotation)[0])
-    return list[_list_of(item)] if typing.get_origin(item) is list else list[item]  # type: ignore[misc,valid-type]
 
 
 def _axis(name: str, field: FieldInfo) -> Any:

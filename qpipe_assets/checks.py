@@ -12,7 +12,7 @@ import dagster as dg
 
 from qpipe_assets.connection import connect
 from qpipe_assets.partitions import molecule, molecules_of_run
-from qpipe_assets.table_metadata import RAW_VQE_OBJECTS, RETRIES
+from qpipe_assets.table_metadata import RAW_VQE_OBJECTS
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
@@ -53,7 +53,7 @@ _TABLE_CHECKS = [
 ]
 
 
-@dg.multi_asset_check(specs=_ROW_CHECKS, can_subset=True, retry_policy=RETRIES)
+@dg.multi_asset_check(specs=_ROW_CHECKS, can_subset=True)
 def row_checks(
     context: dg.AssetCheckExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> Iterator[dg.AssetCheckResult]:
@@ -70,7 +70,7 @@ def row_checks(
         yield _result(key, violations, examples, rule.meaning, warn=key.name == INVALID_RUNS)
 
 
-@dg.multi_asset_check(specs=_TABLE_CHECKS, can_subset=True, retry_policy=RETRIES)
+@dg.multi_asset_check(specs=_TABLE_CHECKS, can_subset=True)
 def table_checks(
     context: dg.AssetCheckExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> Iterator[dg.AssetCheckResult]:

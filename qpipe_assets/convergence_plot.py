@@ -12,16 +12,13 @@ from simulation.metrics import CHEMICAL_ACCURACY_MHA
 if TYPE_CHECKING:
     from simulation.record import VQEDecoratedResult
 
+MOST_CURVES = 24
 _FLOOR_MHA = 1e-9  # a log axis ends somewhere; below this the error is rounding
-_MOST_CURVES = 24
 _MOST_LABELS = 8
 
 
-def convergence_markdown(molecule: str, records: Mapping[str, VQEDecoratedResult]) -> str | None:
-    """A Markdown image of the labelled records' convergence to the exact energy; None when no exact energy is known."""
-    curves = {label: errors for label, record in records.items() if (errors := errors_mha(record))}
-    if not curves:
-        return None
+def convergence_markdown(molecule: str, curves: Mapping[str, list[float]]) -> str:
+    """A Markdown image of labelled curves of the energy error (mHartree) at each evaluation."""
     encoded = base64.b64encode(_png(molecule, curves)).decode()
     return f"![convergence of {molecule}](data:image/png;base64,{encoded})"
 
@@ -44,13 +41,14 @@ def _png(molecule: str, curves: Mapping[str, list[float]]) -> bytes:
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for label, errors in list(curves.items())[:_MOST_CURVES]:
+    for label, errors in curves.items():
         axes.semilogy(range(1, len(errors) + 1), errors, linewidth=1.2, label=label)
-    axes.axhspan(axes.get_ylim()[0], CHEMICAL_ACCURACY_MHA, color="tab:green", alpha=0.12, linewidth=0)
+    bottom = axes.get_ylim()[0]
+    axes.axhspan(bottom, CHEMICAL_ACCURACY_MHA, color="tab:green", alpha=0.12, linewidth=0)
+    axes.set_ylim(bottom=bottom)
     axes.set_xlabel("energy evaluation")
     axes.set_ylabel("|E - E_FCI| (mHartree)")
-    hidden = len(curves) - _MOST_CURVES
-    axes.set_title(molecule + (f" (the first {_MOST_CURVES} of {len(curves)} runs)" if hidden > 0 else ""), fontsize=10)
+    axes.set_title(f"{molecule}, the first {MOST_CURVES} runs" if len(curves) == MOST_CURVES else molecule, fontsize=10)
     if len(curves) <= _MOST_LABELS:
         axes.legend(fontsize=7)
     buffer = io.BytesIO()

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from qpipe_assets.connection import connect
-from qpipe_assets.normalized_tables import refused_input_is_final
-from qpipe_assets.table_metadata import RETRIES, commit_metadata, table_metadata, table_spec
+from qpipe_assets.retries import RETRIES, refused_input_is_final
+from qpipe_assets.table_metadata import commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 
@@ -26,19 +26,19 @@ def ml_tables(
     context: dg.AssetExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> Iterator[dg.MaterializeResult]:
     """Build the selected ML tables for every finished batch that they lack."""
-    installation = connect(object_store, lakehouse)
-    features = installation.ml_features(context.log.info)
-    selected = [table for table in schemas.ML if dg.AssetKey(table.name) in context.selected_asset_keys]
-    for partition in context.partition_keys:
-        with refused_input_is_final():
+    with refused_input_is_final(context):
+        installation = connect(object_store, lakehouse)
+        features = installation.ml_features(context.log.info)
+        selected = [table for table in schemas.ML if dg.AssetKey(table.name) in context.selected_asset_keys]
+        for partition in context.partition_keys:
             report = features.run(partition, schemas.names(selected))
-        for warning in report.warnings:
-            context.log.warning(f"{partition}: {warning}")
-        about_run: dict[str, Any] = {"batches": report.batches}
-        if report.warnings:
-            about_run["warnings"] = report.warnings
+            for warning in report.warnings:
+                context.log.warning(f"{partition}: {warning}")
+            about_run: dict[str, Any] = {"batches": report.batches}
+            if report.warnings:
+                about_run["warnings"] = report.warnings
+            for table in selected:
+                metadata = {"rows_added": report.rows[table.name]} | commit_metadata(report.latest.get(table.name))
+                context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
         for table in selected:
-            metadata = {"rows_added": report.rows[table.name]} | commit_metadata(report.latest.get(table.name))
-            context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
-    for table in selected:
-        yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))
+            yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))

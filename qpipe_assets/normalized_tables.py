@@ -1,14 +1,14 @@
 """The nine normalized tables as one asset that can be subset, and their audit table."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from qpipe_assets.connection import connect
-from qpipe_assets.table_metadata import RETRIES, commit_metadata, table_metadata, table_spec
+from qpipe_assets.retries import RETRIES, refused_input_is_final
+from qpipe_assets.table_metadata import commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 
@@ -24,18 +24,6 @@ class NormalizedTablesConfig(dg.Config):
     )
 
 
-@contextmanager
-def refused_input_is_final() -> Iterator[None]:
-    """Inside, an error that no retry can mend ends the run at once."""
-    from qpipe_assets.tables.ingest import StagingLostError
-    from qpipe_assets.tables.ml_features import FanOutError
-
-    try:
-        yield
-    except (ValueError, StagingLostError, FanOutError) as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
-
-
 @dg.multi_asset(
     specs=[table_spec(table, NORMALIZED_GROUP) for table in schemas.NORMALIZED],
     can_subset=True,
@@ -49,26 +37,26 @@ def normalized_tables(
     lakehouse: LakehouseResource,
 ) -> Iterator[dg.MaterializeResult]:
     """Ingest what is new for the molecules into the selected tables; a subset leaves its batches open."""
-    installation = connect(object_store, lakehouse)
-    ingest = installation.ingest(context.log.info)
-    selected = [table for table in schemas.NORMALIZED if dg.AssetKey(table.name) in context.selected_asset_keys]
-    for partition in context.partition_keys:
-        with refused_input_is_final():
+    with refused_input_is_final(context):
+        installation = connect(object_store, lakehouse)
+        ingest = installation.ingest(context.log.info)
+        selected = [table for table in schemas.NORMALIZED if dg.AssetKey(table.name) in context.selected_asset_keys]
+        for partition in context.partition_keys:
             report = ingest.run(partition, schemas.names(selected), rebuild=config.rebuild)
-        about_run: dict[str, Any] = {
-            "batches": report.batches,
-            "duplicates": report.duplicates,
-            "quarantined": report.quarantined,
-        }
-        if report.warnings:
-            about_run["warnings"] = report.warnings
-        for warning in report.warnings:
-            context.log.warning(f"{partition}: {warning}")
+            about_run: dict[str, Any] = {
+                "batches": report.batches,
+                "duplicates": report.duplicates,
+                "quarantined": report.quarantined,
+            }
+            if report.warnings:
+                about_run["warnings"] = report.warnings
+            for warning in report.warnings:
+                context.log.warning(f"{partition}: {warning}")
+            for table in selected:
+                metadata = {"rows_added": report.rows[table.name]} | commit_metadata(report.latest.get(table.name))
+                context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
         for table in selected:
-            metadata = {"rows_added": report.rows[table.name]} | commit_metadata(report.latest.get(table.name))
-            context.add_asset_metadata(metadata | about_run, asset_key=table.name, partition_key=partition)
-    for table in selected:
-        yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))
+            yield dg.MaterializeResult(asset_key=table.name, metadata=table_metadata(table, installation))
 
 
 @dg.multi_asset(
@@ -80,11 +68,12 @@ def processing_metadata(
     context: dg.AssetExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> dg.MaterializeResult:
     """Report the audit of the molecules' batches: the newest row, and the batches that are still open."""
-    installation = connect(object_store, lakehouse)
-    table = schemas.PROCESSING_METADATA
-    for partition in context.partition_keys:
-        commit = installation.ledger.latest_commits(table.name, partition)
-        open_batches = [batch.batch_id for batch in installation.ledger.open_batches(partition)]
-        metadata = commit_metadata(commit) | {"open_batches": open_batches}
-        context.add_asset_metadata(metadata, asset_key=table.name, partition_key=partition)
-    return dg.MaterializeResult(metadata=table_metadata(table, installation))
+    with refused_input_is_final(context):
+        installation = connect(object_store, lakehouse)
+        table = schemas.PROCESSING_METADATA
+        for partition in context.partition_keys:
+            commit = installation.ledger.latest_commits(table.name, partition)
+            open_batches = [batch.batch_id for batch in installation.ledger.open_batches(partition)]
+            metadata = commit_metadata(commit) | {"open_batches": open_batches}
+            context.add_asset_metadata(metadata, asset_key=table.name, partition_key=partition)
+        return dg.MaterializeResult(metadata=table_metadata(table, installation))

@@ -14,9 +14,6 @@ from qpipe_assets.tables.ledger import TableCommit
 
 RAW_VQE_OBJECTS = "raw_vqe_objects"
 
-RETRIES = dg.RetryPolicy(max_retries=3, delay=1200, backoff=dg.Backoff.EXPONENTIAL)
-"""For assets that depend on storage being reachable: after 20, 40 and 80 minutes."""
-
 
 def table_spec(table: Table, group: str, automation: dg.AutomationCondition | None = None) -> dg.AssetSpec:
     """The asset of one table: description, key, columns with units, lineage, and the tables it is made of."""

@@ -1,13 +1,14 @@
 """The asset vqe_runs: the VQE runs that a campaign asks for on one molecule, each landed as soon as it is finished."""
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import dagster as dg
 
 from qpipe_assets.campaign import CampaignError, PlannedRun, VQERunsConfig
 from qpipe_assets.connection import connect
-from qpipe_assets.convergence_plot import convergence_markdown
+from qpipe_assets.convergence_plot import MOST_CURVES, convergence_markdown, errors_mha
 from qpipe_assets.landing import Landing, UndeliveredError
 from qpipe_assets.partitions import molecule
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, SimulationWorkers
@@ -19,10 +20,20 @@ SIMULATION_POOL = "simulation"
 
 @dataclass
 class _Outcome:
-    """What became of a campaign's runs."""
+    """What became of a campaign's runs; no record is kept, for a campaign may have thousands."""
 
-    computed: dict[str, VQEDecoratedResult] = field(default_factory=dict)
+    rows: list[dg.TableRecord] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    invalid: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+
+    def computed(self, label: str, record: VQEDecoratedResult) -> None:
+        """Note what is shown of a computed run."""
+        self.rows.append(_row(record))
+        self.invalid += record.valid is False
+        errors = errors_mha(record)
+        if errors and len(self.curves) < MOST_CURVES:
+            self.curves[label] = errors
 
 
 @dg.asset(
@@ -81,23 +92,23 @@ def _compute(
     tasks = [SimulationTask(run.molecule, run.options, context.run_id, campaign) for run in wanted]
     labels = {id(task): run.label for task, run in zip(tasks, wanted, strict=True)}
     started = time.monotonic()
-    for result in pool.run(tasks, on_start=lambda task: context.log.info(f"started {labels[id(task)]}")):
-        label = labels[id(result.task)]
-        done = (
-            f"[{len(outcome.computed) + len(outcome.failures) + 1}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
-        )
-        if isinstance(result, Failed):
-            outcome.failures[label] = result.reason
-            context.log.error(f"{done} failed {label}: {result.reason}\n{result.details}")
-            continue
-        outcome.computed[label] = result.result
-        try:
-            key = landing.land(result.result)
-        except UndeliveredError as error:
-            outcome.failures[label] = str(error)
-            context.log.error(f"{done} computed {label}: {error}")
-            continue
-        context.log.info(f"{done} finished {label}: {_verdict(result.result)}; {key}")
+    results = pool.run(tasks, on_start=lambda task: context.log.info(f"started {labels[id(task)]}"))
+    with closing(results):
+        for number, result in enumerate(results, start=1):
+            label = labels[id(result.task)]
+            done = f"[{number}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
+            if isinstance(result, Failed):
+                outcome.failures[label] = result.reason
+                context.log.error(f"{done} failed {label}: {result.reason}\n{result.details}")
+                continue
+            outcome.computed(label, result.result)
+            try:
+                key = landing.land(result.result)
+            except UndeliveredError as error:
+                outcome.failures[label] = str(error)
+                context.log.error(f"{done} computed {label}: {error}")
+            else:
+                context.log.info(f"{done} finished {label}: {_verdict(result.result)}; {key}")
     return outcome
 
 
@@ -112,17 +123,16 @@ def _metadata(
 ) -> dict[str, dg.MetadataValue]:
     counts = {
         "asked": len(planned),
-        "computed": len(outcome.computed),
+        "computed": len(outcome.rows),
         "skipped": len(skipped),
         "failed": len(outcome.failures),
-        "invalid": sum(record.valid is False for record in outcome.computed.values()),
+        "invalid": outcome.invalid,
     }
     metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
-    if outcome.computed:
-        metadata["runs"] = dg.MetadataValue.table([_row(record) for record in outcome.computed.values()], _COLUMNS)
-        plot = convergence_markdown(partition, outcome.computed)
-        if plot is not None:
-            metadata["convergence"] = dg.MetadataValue.md(plot)
+    if outcome.rows:
+        metadata["runs"] = dg.MetadataValue.table(outcome.rows, _COLUMNS)
+    if outcome.curves:
+        metadata["convergence"] = dg.MetadataValue.md(convergence_markdown(partition, outcome.curves))
     return metadata
 
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 MEBIBYTE = 1024 * 1024
 
@@ -49,6 +49,14 @@ class Settings(BaseModel):
         None,
         description="QPIPE_WORKERS: simulation processes; half the cores, at least one and at most eight, when unset.",
     )
+
+    @field_validator("home")
+    @classmethod
+    def _no_uri_syntax(cls, home: Path) -> Path:
+        """Catalog and tables name files by URI, where these characters would silently mean another file."""
+        if found := sorted(set("#?%") & set(str(home))):
+            raise ValueError(f"expected a path without {' '.join(found)}")
+        return home
 
     @property
     def raw_results(self) -> Path:

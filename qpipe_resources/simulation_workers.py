@@ -18,7 +18,7 @@ import threading
 import traceback
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
@@ -138,8 +138,8 @@ class WorkerPool(Generic[Task, Result]):
 
     def run(
         self, tasks: Iterable[Task], on_start: Callable[[Task], None] = lambda task: None
-    ) -> Iterator[Finished[Task, Result] | Failed[Task]]:
-        """Compute tasks, each outcome as soon as it is there; leaving the loop early kills what is running.
+    ) -> Generator[Finished[Task, Result] | Failed[Task], None, None]:
+        """Compute tasks, each outcome as soon as it is there; closing the generator early kills what is running.
 
         Args:
             tasks: what to compute, in this order as workers become free.

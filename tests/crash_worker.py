@@ -34,6 +34,8 @@ _IMPORTED_LAZILY = (
     "qpipe_assets.tables.ingest",
     "qpipe_assets.tables.ml_features",
     "qpipe_resources.iceberg_transaction",
+    "rich.console",
+    "rich.table",
     "sqlalchemy.dialects.sqlite",
 )
 for _name in _IMPORTED_LAZILY:

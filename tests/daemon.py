@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 START_SECONDS = 180.0
@@ -60,6 +62,7 @@ class Daemon:
 
     shell: Shell
     url: str
+    pid: int
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask the webserver."""
@@ -77,6 +80,18 @@ class Daemon:
         for run in results:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
         return results
+
+    def run_workers(self) -> set[psutil.Process]:
+        """Processes that execute runs: the code server starts one for each."""
+        workers = set()
+        for child in psutil.Process(self.pid).children(recursive=True):
+            try:
+                command, parent = " ".join(child.cmdline()), child.parent()
+                if "spawn_main" in command and parent is not None and "dagster" in " ".join(parent.cmdline()):
+                    workers.add(child)
+            except psutil.NoSuchProcess:
+                continue
+        return workers
 
     def wait_for_runs(self, wanted: Callable[[dict[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:
         """Wait until `count` runs of those wanted have ended, and return them; none may end but in SUCCESS."""
@@ -118,7 +133,7 @@ def dagster_dev(shell: Shell) -> Iterator[Daemon]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    daemon = Daemon(shell, f"http://127.0.0.1:{port}")
+    daemon = Daemon(shell, f"http://127.0.0.1:{port}", process.pid)
     try:
         wait_for(lambda: process.poll() is not None or _is_up(daemon), "the webserver")
         assert process.poll() is None, log.read_text()[-4000:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +49,12 @@ class Deployment:
             instance=self.instance, partition_key=partition, run_config=ops, raise_on_error=False, **options
         )
 
+    def ingest(self, *molecules: str) -> None:
+        """Bring all tables up to date without Dagster."""
+        for molecule in molecules:
+            self.installation.ingest().run(molecule)
+            self.installation.ml_features().run(molecule)
+
     def rows(self) -> dict[str, int]:
         """Rows of every table."""
         names = schemas.names(schemas.ALL)
@@ -64,10 +69,21 @@ class Deployment:
 
 @pytest.fixture
 def deployment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    """A deployment whose simulation is fake."""
+    """A deployment whose simulation is fake and whose instance lies in memory."""
     monkeypatch.setenv("QPIPE_HOME", str(settings.home))
-    with warnings.catch_warnings(), dg.instance_for_test() as instance:
-        warnings.simplefilter("ignore")
-        add_catalogue(instance)
-        definitions = build_defs({"simulation_workers": fake_workers_class()()})
-        yield Deployment(instance, definitions, load_settings())
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield _deployment(instance)
+
+
+@pytest.fixture
+def persistent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """The same with an instance on disk, which sensors and schedules ask for."""
+    monkeypatch.setenv("QPIPE_HOME", str(settings.home))
+    with dg.instance_for_test() as instance:
+        yield _deployment(instance)
+
+
+def _deployment(instance: dg.DagsterInstance) -> Deployment:
+    add_catalogue(instance)
+    definitions = build_defs({"simulation_workers": fake_workers_class()()})
+    return Deployment(instance, definitions, load_settings())

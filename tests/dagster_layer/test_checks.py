@@ -20,8 +20,7 @@ from tests.synthetic import plain_record
 def sound(deployment: Deployment) -> Deployment:
     """A deployment with two runs of LiH and one of N2 in all tables."""
     deployment.drop(1), deployment.drop(2), deployment.drop(3, "N2")
-    for molecule in ("LiH", "N2"):
-        assert deployment.run("molecule_processing", molecule).success
+    deployment.ingest("LiH", "N2")
     return deployment
 
 
@@ -71,8 +70,8 @@ def test_a_row_that_is_there_twice_is_caught_with_its_key(sound: Deployment, tab
     assert set(found) == {(table, "keys_unique")}
     verdict = found[table, "keys_unique"]
     assert verdict.metadata["violations"].value == 1
-    [example] = verdict.metadata["examples"].value  # type: ignore[misc, union-attr]
-    assert example["rows"] == 2 and set(example) == {*schemas.table(table).key, "rows"}  # type: ignore[call-overload, index]
+    [example] = verdict.metadata["examples"].value
+    assert example["rows"] == 2 and set(example) == {*schemas.table(table).key, "rows"}
 
 
 def test_a_run_checks_its_own_molecules_rows(sound: Deployment) -> None:
@@ -107,40 +106,41 @@ def test_a_valid_energy_below_the_exact_one_is_an_error_and_an_invalid_run_a_war
         record = plain_record(number, "LiH") | {"total_energy": -7.9, "fci_energy": -7.8} | verdict
         path = deployment.drop(number)
         path.write_text(json.dumps(record))
-    result = deployment.run("molecule_processing", "LiH")
-    assert result.success
+    deployment.ingest("LiH")
     found = failed(deployment)
     below = found["vqe_results", "valid_energies_not_below_exact"]
     invalid = found["vqe_results", "no_invalid_runs"]
     assert len(found) == 2
     assert (below.severity, below.metadata["violations"].value) == (dg.AssetCheckSeverity.ERROR, 1)
     assert (invalid.severity, invalid.metadata["violations"].value) == (dg.AssetCheckSeverity.WARN, 1)
-    assert invalid.metadata["examples"].value[0]["invalid_reason"] == "lost an electron"  # type: ignore[index]
+    assert invalid.metadata["examples"].value[0]["invalid_reason"] == "lost an electron"
 
 
 def test_a_snapshot_without_a_tag_or_with_two_is_caught(sound: Deployment) -> None:
     lakehouse = sound.installation.lakehouse
     molecules = lakehouse.load("molecules")
-    molecules.manage_snapshots().create_tag(molecules.current_snapshot().snapshot_id, "mine").commit()  # type: ignore[union-attr]
+    molecules.manage_snapshots().create_tag(molecules.current_snapshot().snapshot_id, "mine").commit()
     untagged = lakehouse.load("vqe_results")
-    untagged.append(replaced(experiment_id="f" * 64)(lakehouse.arrow("vqe_results")).slice(0, 0).cast(
-        schemas.table("vqe_results").arrow_schema()
-    ))
+    untagged.append(
+        replaced(experiment_id="f" * 64)(lakehouse.arrow("vqe_results"))
+        .slice(0, 0)
+        .cast(schemas.table("vqe_results").arrow_schema())
+    )
     found = failed(sound)
     assert set(found) == {("processing_metadata", "one_tag_a_snapshot")}
     examples = found["processing_metadata", "one_tag_a_snapshot"].metadata["examples"].value
-    assert {(e["table"], len(e["tags"])) for e in examples} == {("molecules", 2), ("vqe_results", 0)}  # type: ignore[index, union-attr, arg-type]
+    assert {(e["table"], len(e["tags"])) for e in examples} == {("molecules", 2), ("vqe_results", 0)}
 
 
 def test_a_quarantined_object_is_listed_until_it_is_replaced(deployment: Deployment) -> None:
     path = deployment.drop(1)
     sound = path.read_text()
     path.write_text(sound[:100])
-    assert deployment.run("molecule_processing", "LiH").success
+    deployment.ingest("LiH")
     found = failed(deployment)
     assert set(found) == {("raw_vqe_objects", "nothing_quarantined")}
-    [listed] = found["raw_vqe_objects", "nothing_quarantined"].metadata["examples"].value  # type: ignore[misc, union-attr]
-    assert listed["object"] == "experiments/experiment.vqe/1-LiH.json"  # type: ignore[index, call-overload]
+    [listed] = found["raw_vqe_objects", "nothing_quarantined"].metadata["examples"].value
+    assert listed["object"] == "experiments/experiment.vqe/1-LiH.json"
     path.write_text(sound)
-    assert deployment.run("molecule_processing", "LiH").success
+    deployment.ingest("LiH")
     assert failed(deployment) == {}

@@ -84,7 +84,7 @@ def test_every_table_is_an_asset_with_its_declared_columns_keys_and_lineage(grap
         node = graph.get(dg.AssetKey(table.name))
         assert {key.path[-1] for key in node.parent_keys} == set(table.sources)
         assert node.kinds == {"iceberg"}
-        columns = node.metadata["dagster/column_schema"].value.columns
+        columns = node.metadata["dagster/column_schema"].columns
         assert [(c.name, c.type, c.description) for c in columns] == [
             (c.name, c.type, c.described) for c in table.columns
         ]
@@ -96,7 +96,7 @@ def test_the_nine_normalized_tables_form_one_group(graph: dg.AssetGraph) -> None
 
 
 def test_column_lineage_names_only_columns_that_exist(graph: dg.AssetGraph) -> None:
-    lineage = graph.get(dg.AssetKey("ml_iteration_features")).metadata["dagster/column_lineage"].value
+    lineage = graph.get(dg.AssetKey("ml_iteration_features")).metadata["dagster/column_lineage"]
     assert {dep.asset_key.path[-1] for dep in lineage.deps_by_column["optimizer"]} == {"vqe_results"}
     for deps in lineage.deps_by_column.values():
         for dep in deps:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from jobs.definitions import ASSETS
-from qpipe_assets.ml_tables import ml_tables
-from qpipe_assets.normalized_tables import normalized_tables
 from qpipe_assets.partitions import RANGE_TAGS
-from qpipe_assets.raw_vqe_objects import raw_vqe_objects
+from qpipe_assets.retries import NO_RETRIES_TAG
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import resources_for
 from tests.dagster_layer.conftest import Deployment
@@ -66,7 +65,7 @@ def test_a_materialization_tells_rows_columns_snapshot_and_tag(deployment: Deplo
         told = metadata(result, table.name)["LiH"]
         iceberg = deployment.installation.lakehouse.load(table.name)
         assert told["rows_added"] == told["dagster/row_count"] == deployment.rows()[table.name]
-        assert told["snapshot_id"] == str(iceberg.current_snapshot().snapshot_id)  # type: ignore[union-attr]
+        assert told["snapshot_id"] == str(iceberg.current_snapshot().snapshot_id)
         assert iceberg.refs()[told["tag"]].snapshot_id == int(told["snapshot_id"])
         assert [column.name for column in told["dagster/column_schema"].columns] == table.column_names
     assert metadata(result, "processing_metadata")["LiH"]["open_batches"] == []
@@ -157,11 +156,21 @@ def test_a_batch_that_cannot_be_resumed_fails_at_once_and_says_what_to_do(deploy
     assert "rebuild LiH from its raw objects" in failed.user_failure_data.description
 
 
-def test_the_daemon_asks_for_the_ml_tables_when_their_sources_change(deployment: Deployment) -> None:
-    definitions = dg.Definitions(assets=[raw_vqe_objects, normalized_tables, ml_tables])
+def test_a_run_that_somebody_waits_for_fails_at_once_when_the_storage_is_gone(deployment: Deployment) -> None:
+    deployment.drop(1)
+    assert deployment.run("quantum_feature_processing", "LiH").success
+    deployment.drop(2)
+    shutil.rmtree(deployment.settings.warehouse)
+    deployment.settings.warehouse.touch()
+    result = deployment.run("quantum_feature_processing", "LiH", tags={NO_RETRIES_TAG: "true"})
+    assert not result.success
+    [failed] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert str(deployment.settings.warehouse) in failed.user_failure_data.description
 
+
+def test_the_daemon_asks_for_the_ml_tables_when_their_sources_change(deployment: Deployment) -> None:
     def asked(cursor: Any) -> tuple[set[str], Any]:
-        evaluated = dg.evaluate_automation_conditions(definitions, deployment.instance, cursor=cursor)
+        evaluated = dg.evaluate_automation_conditions(deployment.definitions, deployment.instance, cursor=cursor)
         found = evaluated.get_requested_partitions(dg.AssetKey("ml_run_summary"))
         return {key for key in found if key is not None}, evaluated.cursor
 

@@ -65,7 +65,11 @@ def test_a_campaign_lands_one_object_for_each_run_with_its_provenance(deployment
 
 def test_what_has_landed_is_not_computed_again_unless_forced(deployment: Deployment) -> None:
     deployment.run(JOB, "H2", campaign(1, 2))
-    before, rows, snapshots = [p.stat().st_mtime_ns for p in landed(deployment)], deployment.rows(), deployment.snapshots()
+    before, rows, snapshots = (
+        [p.stat().st_mtime_ns for p in landed(deployment)],
+        deployment.rows(),
+        deployment.snapshots(),
+    )
     again = deployment.run(JOB, "H2", campaign(1, 2))
     assert (metadata(again)["computed"], metadata(again)["skipped"]) == (0, 2)
     assert [path.stat().st_mtime_ns for path in landed(deployment)] == before

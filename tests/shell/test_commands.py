@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
-from tests.daemon import Daemon, Shell
+import pytest
+
+from tests.daemon import Daemon, Shell, wait_for
 from tests.synthetic import plain_record
 
 FOLDER = Path("raw-results/experiments/experiment.vqe")
@@ -18,6 +22,27 @@ def put(shell: Shell, name: str, number: int, molecule: str) -> None:
     (folder / name).write_text(json.dumps(plain_record(number, molecule)))
 
 
+@pytest.fixture(scope="session")
+def killed_run(daemon: Daemon) -> str:
+    """A run that the sensor asked for, killed while it was starting: its identity."""
+
+    def starting() -> dict[str, Any] | None:
+        mine = [run for run in daemon.runs() if run["tags"].get("dagster/partition") == "BH"]
+        return next((run for run in mine if run["status"] in ("STARTING", "STARTED")), None)
+
+    before = daemon.run_workers()
+    put(daemon.shell, "9-900.json", 9, "BH")
+    run = wait_for(starting, "the sensor's run")
+    for worker in wait_for(lambda: daemon.run_workers() - before, "the run's process"):
+        worker.send_signal(signal.SIGKILL)
+    return run["runId"]
+
+
+def test_a_killed_run_ends_as_a_failure(daemon: Daemon, killed_run: str) -> None:
+    wait_for(lambda: [r for r in daemon.runs() if (r["runId"], r["status"]) == (killed_run, "FAILURE")], "its failure")
+    assert daemon.shell.sql("select count(*) n from ml_run_summary where molecule = 'BH'") == [{"n": 0}]
+
+
 def test_definitions_validate(shell: Shell) -> None:
     done = shell.run("dagster", "definitions", "validate", "-w", "workspace.yaml")
     assert "All code locations passed validation" in done.stdout + done.stderr
@@ -28,11 +53,6 @@ def test_asset_materialize_brings_one_molecule_from_object_to_ml_rows(shell: She
     selection = 'key:"raw_vqe_objects"+'
     shell.run("dagster", "asset", "materialize", "-m", "jobs.definitions", "--select", selection, "--partition", "LiH")
     assert shell.sql("select molecule, count(*) n from vqe_iterations group by 1") == [{"molecule": "LiH", "n": 12}]
-    # Downstream of the nine in the same selection, though no daemon ran.
-    shell.run(
-        *("dagster", "asset", "materialize", "-m", "jobs.definitions", "--partition", "LiH"),
-        *("--select", "ml_iteration_features,ml_run_summary"),
-    )
     assert shell.sql("select molecule, total_iterations t from ml_run_summary") == [{"molecule": "LiH", "t": 12}]
 
 
@@ -62,3 +82,8 @@ def test_the_sensor_turns_a_copied_file_into_rows_of_all_tables(daemon: Daemon) 
     put(daemon.shell, "7-700.json", 7, "N2")
     daemon.wait_for_runs(lambda run: run["jobName"] == "molecule_processing" and "N2" in run["tags"].values())
     assert daemon.shell.sql("select count(*) n from ml_run_summary where molecule = 'N2'") == [{"n": 1}]
+
+
+def test_the_sensor_asks_again_for_what_a_failed_run_left(daemon: Daemon, killed_run: str) -> None:
+    daemon.wait_for_runs(lambda run: run["tags"].get("dagster/partition") == "BH" and run["runId"] != killed_run)
+    assert daemon.shell.sql("select count(*) n from ml_run_summary where molecule = 'BH'") == [{"n": 1}]

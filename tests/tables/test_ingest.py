@@ -145,6 +145,19 @@ def test_a_subset_a_redelivery_and_a_full_run_end_as_one_full_run(installation: 
     assert_at_rest(installation)
 
 
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b"])
+def test_a_home_that_would_mean_another_file_in_a_uri_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="expected a path without"):
+        settings_in(tmp_path / name)
+
+
+def test_a_home_with_spaces_and_accents_works(tmp_path: Path) -> None:
+    installation = open_installation(settings_in(tmp_path / "mes données"))
+    land(installation, [0])
+    installation.ingest().run("H2")
+    assert content(installation) == undisturbed(h2(0))
+
+
 def test_an_unknown_table_or_molecule_is_refused_before_anything_happens(installation: Installation) -> None:
     with pytest.raises(ValueError, match="vqe_resluts"):
         installation.ingest().run("H2", ["vqe_resluts"])

@@ -6,8 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-
 from qpipe_assets.tables.installation import Installation, open_installation
 from tests.tables.protocol import (
     assert_at_rest,

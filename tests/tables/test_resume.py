@@ -12,6 +12,7 @@ from qpipe_assets.tables import schemas
 from qpipe_assets.tables.ingest import Ingest, StagingLostError
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_assets.tables.ledger import Ledger, TableCommit
+from qpipe_assets.tables.ml_features import MLFeatures
 from qpipe_resources.lakehouse import Lakehouse
 from tests.tables.protocol import (
     assert_at_rest,
@@ -136,10 +137,11 @@ def test_a_table_keeps_few_snapshots_however_many_batches_there_were(tmp_path: P
 
 
 def expire_everything_of(installation: Installation, molecule: str) -> None:
-    """Let other molecules write until the tags of `molecule` have expired."""
+    """Let another molecule write until the tags of `molecule` have expired."""
     for number in range(2):
         land(installation, [number], "LiH", name=f"pusher-{molecule}")
         installation.ingest().run("LiH")
+        installation.ml_features().run("LiH")
 
 
 def test_an_ingester_that_looked_before_a_tag_came_and_expired_does_not_append_again(
@@ -193,6 +195,53 @@ def test_a_closer_that_looked_before_the_audit_row_came_and_expired_does_not_app
     monkeypatch.setattr(Ingest, "_audit_row", looks_then_sleeps)
     installation.ingest().run("H2")
     assert_at_rest(installation, ("H2", "LiH"))
+
+
+def test_an_ml_builder_that_looked_before_a_tag_came_and_expired_does_not_append_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = short_lived(tmp_path)
+    land(installation, [0])
+    installation.ingest().run("H2")
+    original = MLFeatures._rows
+    slow = True
+
+    def looks_then_sleeps(builder: MLFeatures, *arguments: Any) -> Any:
+        nonlocal slow
+        if slow:
+            slow = False
+            installation.ml_features().run("H2")
+            expire_everything_of(installation, "H2")
+        return original(builder, *arguments)
+
+    monkeypatch.setattr(MLFeatures, "_rows", looks_then_sleeps)
+    installation.ml_features().run("H2")
+    expected = undisturbed(h2(0) | {("LiH", 0), ("LiH", 1)}, ml=True)
+    assert content(installation, expected) == expected
+    assert_at_rest(installation, ("H2", "LiH"))
+
+
+def test_a_rebuild_while_an_ml_builder_computes_withdraws_what_it_computed(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(installation, [0])
+    installation.ingest().run("H2")
+    original = Lakehouse.append
+    slow = True
+
+    def sleeps_before_it_writes(lakehouse: Lakehouse, name: str, *arguments: Any) -> Any:
+        nonlocal slow
+        if slow and name == "ml_iteration_features":
+            slow = False
+            installation.ingest().run("H2", rebuild=True)
+        return original(lakehouse, name, *arguments)
+
+    monkeypatch.setattr(Lakehouse, "append", sleeps_before_it_writes)
+    installation.ml_features().run("H2")
+    installation.ml_features().run("H2")
+    expected = undisturbed(h2(0), ml=True)
+    assert content(installation, expected) == expected
+    assert_at_rest(installation)
 
 
 def test_two_expiries_at_once_do_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
