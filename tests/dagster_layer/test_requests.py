@@ -170,8 +170,8 @@ def test_the_sensor_makes_catalogue_and_new_molecules_partitions(persistent: Dep
 
 
 def tick(deployment: Deployment) -> Any:
-    context = dg.build_sensor_context(deployment.instance, resources=dict(resources_for("local")))
-    return new_objects(context)
+    with dg.build_sensor_context(deployment.instance, resources=dict(resources_for("local"))) as context:
+        return new_objects(context)
 
 
 def test_the_sensor_says_why_it_asks_for_nothing(persistent: Deployment) -> None:
@@ -192,8 +192,8 @@ def test_what_the_sensor_asks_for_turns_the_object_into_rows(persistent: Deploym
 
 def test_the_schedule_asks_only_for_molecules_with_something_to_do(persistent: Deployment) -> None:
     def ask() -> Any:
-        context = dg.build_schedule_context(persistent.instance, resources=dict(resources_for("local")))
-        return daily_processing(context)
+        with dg.build_schedule_context(persistent.instance, resources=dict(resources_for("local"))) as context:
+            return daily_processing(context)
 
     assert ask().skip_message == "nothing new, nothing unfinished"
     persistent.drop(1)

@@ -14,6 +14,7 @@ from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_assets.tables.ledger import Ledger, TableCommit
 from qpipe_assets.tables.ml_features import MLFeatures
 from qpipe_resources.lakehouse import Lakehouse
+from qpipe_resources.object_store import FolderObjectStore
 from tests.tables.protocol import (
     assert_at_rest,
     assert_one_tag_per_snapshot,
@@ -51,6 +52,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, call
 @pytest.mark.parametrize(
     ("owner", "method", "calls"),
     [
+        (FolderObjectStore, "put", 1),
         (Ledger, "claim", 1),
         (Lakehouse, "append", 1),
         (Ledger, "record_commits", 1),
