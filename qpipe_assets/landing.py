@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables.discovery import EXPERIMENTS, new_object_key
-from qpipe_resources.object_store import FolderObjectStore
+from qpipe_resources.object_store import FolderObjectStore, ObjectStore
 
 if TYPE_CHECKING:
-    from qpipe_assets.tables.installation import Installation
+    from qpipe_resources.settings import Settings
     from simulation.record import VQEDecoratedResult
 
 
@@ -22,18 +21,20 @@ class UndeliveredError(RuntimeError):
 class Landing:
     """Delivery of one molecule's records."""
 
-    installation: Installation
+    store: ObjectStore
+    settings: Settings
     molecule: str
 
     @property
     def _spool(self) -> FolderObjectStore:
         # A mirror of the store's keys, so that delivering is copying.
-        return FolderObjectStore(self.installation.settings.home / "undelivered")
+        return FolderObjectStore(self.settings.home / "undelivered")
 
-    def landed(self, experiment_ids: list[str]) -> set[str]:
-        """Those of the experiments that have an object or are in the tables."""
-        names = {PurePosixPath(info.key).stem for info in self.installation.discovery.of_molecule(self.molecule)}
-        return (names & set(experiment_ids)) | self.installation.ledger.claimed(experiment_ids)
+    def objects(self) -> dict[str, str]:
+        """Keys of the molecule's directly landed objects by the experiment in their name."""
+        folder = f"{EXPERIMENTS}{self.settings.topic}/molecule={self.molecule}/"
+        keys = (info.key for info in self.store.list_objects(folder))
+        return {key.rsplit("/", 1)[-1].removesuffix(".json"): key for key in keys}
 
     def land(self, record: VQEDecoratedResult) -> str:
         """Put a record into the store; returns its key.
@@ -42,11 +43,11 @@ class Landing:
             UndeliveredError: the store refused it, the spool has it.
         """
         assert record.experiment_id is not None and record.started_at is not None
-        topic = self.installation.settings.topic
+        topic = self.settings.topic
         key = new_object_key(topic, self.molecule, record.started_at, record.experiment_id)
         data = record.to_json()
         try:
-            self.installation.store.put(key, data)
+            self.store.put(key, data)
         except Exception as error:  # whatever the reason is, what was computed must not be lost
             self._spool.put(key, data)
             raise UndeliveredError(
@@ -64,7 +65,7 @@ class Landing:
         delivered = []
         for topic in self._spool.folders(EXPERIMENTS):
             for info in list(self._spool.list_objects(f"{topic}molecule={self.molecule}/")):
-                self.installation.store.put(info.key, self._spool.get(info.key).data)
+                self.store.put(info.key, self._spool.get(info.key).data)
                 self._spool.delete(info.key)
                 delivered.append(info.key)
         return delivered

@@ -63,10 +63,14 @@ def vqe_runs(
         raise dg.Failure(str(error), allow_retries=False) from error
     if repeated:
         context.log.warning(f"{repeated} combinations ask for an experiment that another one asks for; computed once")
-    landing = Landing(connect(object_store, lakehouse), partition)
+    installation = connect(object_store, lakehouse)
+    landing = Landing(installation.store, installation.settings, partition)
     for key in landing.deliver_spooled():
         context.log.info(f"delivered {key}, which the object store had refused before")
-    skipped = set() if config.force else landing.landed([run.experiment_id for run in planned])
+    asked = [run.experiment_id for run in planned]
+    # Landed is what has an object of its name, or came in under any name (a sink's) and is in the tables.
+    landed = set(asked) & landing.objects().keys() | installation.ledger.claimed(asked)
+    skipped = set() if config.force else landed
     wanted = [run for run in planned if run.experiment_id not in skipped]
     context.log.info(f"{partition}: {len(wanted)} runs to compute, {len(skipped)} have landed already")
     outcome = _compute(context, wanted, landing, simulation_workers.pool(), config.campaign)
@@ -89,7 +93,7 @@ def _compute(
     campaign: str | None,
 ) -> _Outcome:
     outcome = _Outcome()
-    tasks = [SimulationTask(run.molecule, run.options, context.run_id, campaign) for run in wanted]
+    tasks = [SimulationTask(run.molecule, run.options, context.run.run_id, campaign) for run in wanted]
     labels = {id(task): run.label for task, run in zip(tasks, wanted, strict=True)}
     started = time.monotonic()
     results = pool.run(tasks, on_start=lambda task: context.log.info(f"started {labels[id(task)]}"))

@@ -33,6 +33,10 @@ def demo() -> None:
     os.environ["QPIPE_HOME"], os.environ["DAGSTER_HOME"] = str(settings.home), str(settings.dagster_home)
     began = time.perf_counter()
     _say(f"data in {settings.home}; starting Dagster ...")
+    from qpipe_resources.simulation_workers import simulation_pool
+
+    # The worker imports the simulation while this process imports Dagster.
+    simulation_pool(settings.workers).start()
     from dagster import DagsterInstance
 
     from jobs.definitions import build_defs
@@ -53,11 +57,14 @@ def demo() -> None:
 
 
 def _materialize(job: JobDefinition, instance: DagsterInstance, molecule: str, number: int) -> bool:
+    from qpipe_assets.retries import NO_RETRIES_TAG
+
     began = time.perf_counter()
     _say(f"[{number}/{len(MOLECULES)}] {molecule}: simulation, nine tables, ML tables ...")
     result = job.execute_in_process(
         instance=instance,
         partition_key=molecule,
+        tags={NO_RETRIES_TAG: "true"},
         run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         raise_on_error=False,
     )

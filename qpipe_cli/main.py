@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qpipe_cli import data, demo, home, simulate
+from qpipe_cli import data, demo, home, molecules, simulate
 
 app = typer.Typer(
     help="Data platform for variational quantum eigensolver (VQE) experiments.",
@@ -14,6 +14,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(molecules.molecules)
 app.command()(data.tables)
 app.command()(data.sql)
 app.command()(data.why)

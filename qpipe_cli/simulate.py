@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qpipe_assets.tables.discovery import EXPERIMENTS, new_object_key
+from qpipe_assets.landing import Landing
 from qpipe_cli.output import Format, print_rows
 from qpipe_resources.object_store import FolderObjectStore
 from qpipe_resources.settings import load_settings
@@ -115,11 +115,11 @@ def simulate(
         molecules = _molecules(molecule, file, molecule_index)
     except (ValidationError, MoleculeError, FileNotFoundError) as error:
         _refuse(error)
-    landing = Landing(output_dir)
+    target = Target(output_dir)
     rows, failed = [], False
     for one in molecules:
         try:
-            record = _run(one, options, landing, force=force)
+            record = _run(one, options, target, force=force)
         except (ValueError, RuntimeError, MemoryError) as error:
             print(f"error: {partition_key(one)}: {error}", file=sys.stderr)
             failed = True
@@ -167,36 +167,39 @@ def _molecules(names: list[str] | None, file: Path | None, index: int | None) ->
     return [known[name] for name in names or []]
 
 
-class Landing:
-    """Where records land: the raw object store, or a folder the user names; one object for each experiment."""
+class Target:
+    """Where records go: the raw object store, or a folder the user names; one object for each experiment."""
 
     def __init__(self, folder: Path | None) -> None:
         self._settings = load_settings()
-        self._flat = folder is not None
-        self._store = FolderObjectStore(folder.absolute() if folder else self._settings.raw_results)
+        self._folder = FolderObjectStore(folder.absolute()) if folder else None
+        self._raw = FolderObjectStore(self._settings.raw_results)
 
     def find(self, molecule: Molecule, experiment: str) -> VQEDecoratedResult | None:
-        """The record of an experiment that has landed before."""
-        prefix = "" if self._flat else f"{EXPERIMENTS}{self._settings.topic}/molecule={partition_key(molecule)}/"
-        for info in self._store.list_objects(prefix, recursive=not self._flat):
-            if info.key.rsplit("/", 1)[-1] == f"{experiment}.json":
-                return VQEDecoratedResult.model_validate_json(self._store.get(info.key).data)
-        return None
+        """The record of an experiment that is there already."""
+        if self._folder is not None:
+            store, keys = self._folder, {info.key: info.key for info in self._folder.list_objects("", recursive=False)}
+            key = keys.get(f"{experiment}.json")
+        else:
+            store, key = self._raw, self._landing(partition_key(molecule)).objects().get(experiment)
+        return VQEDecoratedResult.model_validate_json(store.get(key).data) if key else None
 
     def write(self, record: VQEDecoratedResult) -> None:
         """Land one record, durably."""
-        key = partition_key(Molecule.from_record(record.molecule.molecule_data))
-        started, experiment = record.started_at, record.experiment_id
-        assert started is not None and experiment is not None
-        name = f"{experiment}.json" if self._flat else new_object_key(self._settings.topic, key, started, experiment)
-        self._store.put(name, record.to_json())
+        if self._folder is not None:
+            self._folder.put(f"{record.experiment_id}.json", record.to_json())
+        else:
+            self._landing(partition_key(Molecule.from_record(record.molecule.molecule_data))).land(record)
+
+    def _landing(self, molecule: str) -> Landing:
+        return Landing(self._raw, self._settings, molecule)
 
 
-def _run(molecule: Molecule, options: VQEOptions, landing: Landing, *, force: bool) -> VQEDecoratedResult:
+def _run(molecule: Molecule, options: VQEOptions, target: Target, *, force: bool) -> VQEDecoratedResult:
     from simulation.runner import VQERunner
 
     options = options.resolved()
-    landed = None if force else landing.find(molecule, experiment_id(molecule, options))
+    landed = None if force else target.find(molecule, experiment_id(molecule, options))
     if landed is not None:
         print(f"{partition_key(molecule)}: already computed; --force computes it again", file=sys.stderr)
         return landed
@@ -206,7 +209,7 @@ def _run(molecule: Molecule, options: VQEOptions, landing: Landing, *, force: bo
         options=options,
         on_prepared=progress.prepared,
         on_evaluation=progress.evaluated,
-        sink=landing.write,
+        sink=target.write,
     )
     try:
         return runner.run()[0]

@@ -225,7 +225,7 @@ class Lakehouse:
                 # A molecule without rows is nothing to warn about.
                 warnings.filterwarnings("ignore", message="Delete operation did not match any records")
                 if table.current_snapshot() is not None:
-                    mine = EqualTo("molecule", molecule)  # type: ignore[call-arg]
+                    mine = EqualTo("molecule", molecule)  # type: ignore[call-arg, misc]
                     transaction.delete(mine, snapshot_properties=properties)
                 transaction.append(empty, snapshot_properties=properties)
                 snapshot_id = _tag_new_snapshots(transaction, table, tag)

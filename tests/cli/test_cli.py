@@ -173,3 +173,16 @@ def test_tables_reach_notebooks_in_three_forms_and_runs_as_records(ingested: Pat
         lakehouse.record("0" * 64)
     with pytest.raises(KeyError, match="vqe_result_s"):
         lakehouse.table("vqe_result_s")
+
+
+def test_molecules_lists_the_catalogue_and_makes_those_of_a_file_partitions(home: Path, tmp_path: Path) -> None:
+    from dagster import DagsterInstance
+
+    listed = {row["molecule"]: row for row in rows(qpipe("molecules", "--format", "json"))}
+    assert listed["HeH+"] == {"molecule": "HeH+", "atoms": 2, "electrons": 2, "charge": 1, "multiplicity": 1}
+    file = tmp_path / "oxygen.json"
+    file.write_text(json.dumps([{"symbols": ["O", "O"], "coords": [[0, 0, 0], [0, 0, 1.21]], "multiplicity": 3}]))
+    (row,) = rows(qpipe("molecules", "-f", str(file), "--format", "json"))
+    with DagsterInstance.from_config(str(home / "dagster")) as instance:
+        assert row["molecule"] in instance.get_dynamic_partitions("molecule")
+    assert qpipe("molecules", "-f", "absent.json").exit_code == 2
