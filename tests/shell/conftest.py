@@ -1,4 +1,7 @@
-"""One `dagster dev` for all tests of this folder: starting it takes longer than most of them."""
+"""One `dagster dev` for all tests of this folder: starting it takes longer than most of them.
+
+They stay in one process when tests run in several (the group "daemon").
+"""
 
 from collections.abc import Iterator
 

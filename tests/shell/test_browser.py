@@ -10,6 +10,8 @@ import pytest
 from qpipe_assets.tables import schemas
 from tests.daemon import Daemon
 
+pytestmark = pytest.mark.xdist_group("daemon")
+
 QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
