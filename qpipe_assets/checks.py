@@ -184,6 +184,6 @@ def _untagged_snapshots(installation: Installation) -> Verdict:
 
 
 def _quarantined(installation: Installation) -> Verdict:
-    found = installation.ledger.quarantined()
+    found = installation.discovery.quarantined()
     shown = [{"object": entry["object_key"], "error": entry["error"]} for entry in found[: 10 * _EXAMPLES]]
     return len(found), shown, "objects that cannot be used; replace or remove them"

@@ -15,7 +15,7 @@ def connect(object_store: ObjectStoreResource, lakehouse: LakehouseResource) -> 
     """The installation behind two resources; tables and ledger exist afterwards."""
     opened = lakehouse.open(schemas.NAMESPACE)
     if opened.catalog_uri not in _ensured:
-        from qpipe_assets.tables.ledger import create_ledger
+        from qpipe_assets.tables.ledger_tables import create_ledger
 
         opened.ensure(schemas.ALL, create_ledger)
         _ensured[opened.catalog_uri] = opened

@@ -26,7 +26,7 @@ def raw_vqe_objects(
     """List the objects; the data version changes exactly when a key or an etag does."""
     with refused_input_is_final(context):
         installation = connect(object_store, lakehouse)
-        quarantined = installation.ledger.quarantined()
+        quarantined = installation.discovery.quarantined()
         versions = hashlib.sha256()
         for partition in context.partition_keys:
             objects = installation.discovery.of_molecule(partition)

@@ -109,9 +109,10 @@ class LakehouseReader:
 
 def open_lakehouse(home: str | Path | None = None) -> LakehouseReader:
     """Open the installation in `home`, else the one the environment names (QPIPE_HOME, default ./.qpipe)."""
-    from qpipe_resources.settings import load_settings
+    from qpipe_resources.settings import Settings, load_settings
 
     settings = load_settings()
     if home is not None:
-        settings = settings.model_copy(update={"home": Path(home).expanduser().absolute()})
+        # Validated anew: not every path can be a home.
+        settings = Settings(**settings.model_dump() | {"home": Path(home).expanduser().absolute()})
     return LakehouseReader(open_installation(settings))

@@ -10,7 +10,7 @@ from qpipe_assets.partitions import molecule
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.declaration import Table
 from qpipe_assets.tables.installation import Installation
-from qpipe_assets.tables.ledger import TableCommit
+from qpipe_assets.tables.ledger_tables import TableCommit
 
 RAW_VQE_OBJECTS = "raw_vqe_objects"
 

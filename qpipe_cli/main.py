@@ -25,7 +25,7 @@ simulate.register(app)
 
 def run() -> None:
     """Run the command; an input that cannot be used ends in one line on standard error and exit code 2."""
-    from qpipe_resources.lakehouse import UnknownVersionError
+    from qpipe_resources.lakehouse_reads import UnknownVersionError
     from qpipe_resources.settings import SettingsError
 
     try:

@@ -108,6 +108,14 @@ class Discovery:
             self.quarantine(info, None, str(error))
         return None
 
+    def quarantined(self) -> list[dict[str, str | None]]:
+        """Objects whose latest version is quarantined and that still stand in the store, with the error."""
+        recorded = self._ledger.quarantined()
+        if not recorded:
+            return []
+        standing = {(info.key, info.etag) for info in self._store.list_objects(EXPERIMENTS)}
+        return [entry for entry in recorded if (entry["object_key"], entry["etag"]) in standing]
+
     def quarantine(self, info: ObjectInfo, molecule: str | None, error: str, *, copy: bool = True) -> None:
         """Record an unusable object version with its error and copy it under quarantine/; it stays where it is."""
         if copy:

@@ -19,7 +19,8 @@ from qpipe_assets.tables import schemas
 from qpipe_assets.tables.decode import Decoded, DecodeError, decode, valid_partition_key
 from qpipe_assets.tables.discovery import Discovery, Limits, too_large
 from qpipe_assets.tables.flatten import PROCESSING_NAME, BatchConstants, flatten
-from qpipe_assets.tables.ledger import OPEN, Batch, Candidate, Ledger, RebuildPendingError, TableCommit
+from qpipe_assets.tables.ledger import Ledger, RebuildPendingError
+from qpipe_assets.tables.ledger_tables import OPEN, Batch, Candidate, TableCommit
 from qpipe_assets.tables.maintenance import STAGING, Retention, expire_tags, sweep_staging
 from qpipe_resources.object_store import (
     InvalidKeyError,

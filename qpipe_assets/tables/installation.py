@@ -82,7 +82,7 @@ def open_installation(settings: Settings | None = None) -> Installation:
     Raises:
         SettingsError: an environment variable cannot be used.
     """
-    from qpipe_assets.tables.ledger import create_ledger
+    from qpipe_assets.tables.ledger_tables import create_ledger
     from qpipe_resources.lakehouse import Lakehouse
 
     settings = settings or load_settings()

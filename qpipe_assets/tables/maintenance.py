@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from qpipe_assets.tables.ledger import DONE, SUPERSEDED, Ledger
+from qpipe_assets.tables.ledger import Ledger
+from qpipe_assets.tables.ledger_tables import DONE, SUPERSEDED
 from qpipe_resources.lakehouse import Lakehouse
 from qpipe_resources.object_store import ObjectStore
 

@@ -12,7 +12,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables import schemas
-from qpipe_assets.tables.ledger import DONE, Batch, Ledger, TableCommit
+from qpipe_assets.tables.ledger import Ledger
+from qpipe_assets.tables.ledger_tables import DONE, Batch, TableCommit
 from qpipe_assets.tables.maintenance import Retention, expire_tags
 
 if TYPE_CHECKING:

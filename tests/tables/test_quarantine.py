@@ -56,6 +56,15 @@ def test_an_object_that_was_half_copied_heals(installation: Installation) -> Non
     assert_at_rest(installation)
 
 
+def test_an_object_that_was_moved_away_is_not_counted_any_more(installation: Installation) -> None:
+    key = f"{FOLDER}molecule=H2/broken.json"
+    installation.store.put(key, b"{")
+    installation.ingest().run("H2")
+    assert [row["object_key"] for row in installation.discovery.quarantined()] == [key]
+    installation.store.delete(key)
+    assert installation.discovery.quarantined() == []
+
+
 def test_an_object_under_the_wrong_molecule_s_folder_is_quarantined(installation: Installation) -> None:
     installation.store.put(f"{FOLDER}molecule=LiH/x.json", record_bytes(0, "H2"))
     assert installation.ingest().run("LiH").quarantined == 1

@@ -11,7 +11,8 @@ import pytest
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.ingest import Ingest, StagingLostError
 from qpipe_assets.tables.installation import Installation, open_installation
-from qpipe_assets.tables.ledger import Ledger, TableCommit
+from qpipe_assets.tables.ledger import Ledger
+from qpipe_assets.tables.ledger_tables import TableCommit
 from qpipe_assets.tables.ml_features import MLFeatures
 from qpipe_resources.lakehouse import Lakehouse
 from qpipe_resources.object_store import FolderObjectStore
