@@ -8,8 +8,8 @@ Killed anywhere, the next run goes on; several at once on the same molecule do n
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from qpipe_assets.tables.flatten import PROCESSING_NAME, BatchConstants, flatten
 from qpipe_assets.tables.ledger import Ledger, RebuildPendingError
 from qpipe_assets.tables.ledger_tables import OPEN, Batch, Candidate, TableCommit
 from qpipe_assets.tables.maintenance import STAGING, Retention, expire_tags, sweep_staging
+from qpipe_assets.tables.report import Log, Report
 from qpipe_resources.object_store import (
     InvalidKeyError,
     ObjectChangedError,
@@ -34,25 +35,11 @@ from qpipe_resources.serialization import arrow_schema
 if TYPE_CHECKING:
     from qpipe_resources.lakehouse import Lakehouse
 
-Log = Callable[[str], None]
 NO_CHANGES = "no_changes"
 
 
 class StagingLostError(RuntimeError):
     """The staging file of an open batch is gone; only a rebuild of the molecule can help."""
-
-
-@dataclass
-class IngestReport:
-    """What one run did for a molecule: rows by table, batches it worked on, objects by outcome, warnings."""
-
-    molecule: str
-    rows: dict[str, int] = field(default_factory=dict)
-    latest: dict[str, TableCommit] = field(default_factory=dict)
-    batches: list[str] = field(default_factory=list)
-    quarantined: int = 0
-    duplicates: int = 0
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -83,9 +70,7 @@ class Ingest:
         self._log = log
         self._discovery = Discovery(store, ledger, limits)
 
-    def run(
-        self, molecule: str, tables: Sequence[str] = schemas.NORMALIZED_NAMES, *, rebuild: bool = False
-    ) -> IngestReport:
+    def run(self, molecule: str, tables: Sequence[str] = schemas.NORMALIZED_NAMES, *, rebuild: bool = False) -> Report:
         """Process what is new for `molecule`.
 
         Args:
@@ -103,7 +88,7 @@ class Ingest:
         unknown = set(tables) - set(schemas.NORMALIZED_NAMES)
         if unknown:
             raise ValueError(f"tables {sorted(unknown)} are not among {list(schemas.NORMALIZED_NAMES)}")
-        report = IngestReport(molecule, rows=dict.fromkeys(tables, 0))
+        report = Report(molecule, rows=dict.fromkeys(tables, 0))
         if rebuild:
             self._ledger.request_rebuild(molecule)
         sweep_staging(self._store, self._ledger)
@@ -115,7 +100,7 @@ class Ingest:
                 report.latest[name] = commit
         return report
 
-    def _pass(self, molecule: str, tables: Sequence[str], report: IngestReport) -> bool:
+    def _pass(self, molecule: str, tables: Sequence[str], report: Report) -> bool:
         """One pass over rebuild, open batches and new objects; False when a rebuild came in between."""
         rebuild_id = self._ledger.open_rebuild(molecule)
         if rebuild_id is not None:
@@ -151,7 +136,7 @@ class Ingest:
 
     # Steps 2 and 3: decode, stage, claim
 
-    def _claim(self, molecule: str, chunk: list[ObjectInfo], report: IngestReport) -> Batch | None:
+    def _claim(self, molecule: str, chunk: list[ObjectInfo], report: Report) -> Batch | None:
         staged = [item for info in chunk if (item := self._read(molecule, info, report)) is not None]
         if not staged:
             return None
@@ -183,7 +168,7 @@ class Ingest:
         )
         return claim.batch
 
-    def _read(self, molecule: str, info: ObjectInfo, report: IngestReport) -> _Staged | None:
+    def _read(self, molecule: str, info: ObjectInfo, report: Report) -> _Staged | None:
         try:
             if info.size > self._limits.max_object_bytes:
                 raise _TooLargeError(too_large(info, self._limits))
@@ -208,7 +193,7 @@ class Ingest:
 
     # Steps 4 and 5: append and tag, close
 
-    def _finish(self, batch: Batch, tables: Sequence[str], report: IngestReport) -> None:
+    def _finish(self, batch: Batch, tables: Sequence[str], report: Report) -> None:
         """Bring the selected tables up to the batch; close it when all nine have it."""
         report.batches.append(batch.batch_id)
         experiments = self._ledger.batch_experiments(batch.batch_id)
@@ -223,7 +208,7 @@ class Ingest:
                 return
         self._close(batch)
 
-    def _append(self, batch: Batch, names: list[str], experiments: set[str], report: IngestReport) -> bool:
+    def _append(self, batch: Batch, names: list[str], experiments: set[str], report: Report) -> bool:
         """Append the batch to tables; False when it is not open any more."""
         staged = self._load_staged(batch, experiments)
         if staged is None:

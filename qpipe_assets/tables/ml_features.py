@@ -6,8 +6,7 @@ twice, because the ledger remembers every commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -15,29 +14,18 @@ from qpipe_assets.tables import schemas
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_assets.tables.ledger_tables import DONE, Batch, TableCommit
 from qpipe_assets.tables.maintenance import Retention, expire_tags
+from qpipe_assets.tables.report import Log, Report
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from qpipe_resources.lakehouse import Lakehouse
 
-Log = Callable[[str], None]
 _ITERATIONS, _SUMMARY = schemas.ML_NAMES
 
 
 class FanOutError(RuntimeError):
     """The SQL made more rows than the source has: a source holds a key twice, nothing was written."""
-
-
-@dataclass
-class MLReport:
-    """What one run did for a molecule: rows by table, newest commit by table, warnings."""
-
-    molecule: str
-    rows: dict[str, int] = field(default_factory=dict)
-    latest: dict[str, TableCommit] = field(default_factory=dict)
-    batches: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 class MLFeatures:
@@ -51,14 +39,14 @@ class MLFeatures:
         self._retention = retention
         self._log = log
 
-    def run(self, molecule: str, tables: Sequence[str] = schemas.ML_NAMES) -> MLReport:
+    def run(self, molecule: str, tables: Sequence[str] = schemas.ML_NAMES) -> Report:
         """Process the molecule's finished batches that `tables` lack.
 
         Raises:
             FanOutError: a source holds a key twice.
             LakehouseBusyError: other writers kept winning; run again.
         """
-        report = MLReport(molecule, rows=dict.fromkeys(tables, 0))
+        report = Report(molecule, rows=dict.fromkeys(tables, 0))
         for name in schemas.ML_NAMES:
             if name in tables:
                 after = _ITERATIONS if name == _SUMMARY else None
@@ -69,7 +57,7 @@ class MLFeatures:
                     report.latest[name] = commit
         return report
 
-    def _build(self, name: str, batch: Batch, report: MLReport) -> None:
+    def _build(self, name: str, batch: Batch, report: Report) -> None:
         sources = {source: self._rows(source, batch) for source in schemas.table(name).sources}
         driving = "vqe_iterations" if name == _ITERATIONS else _ITERATIONS
         data = compute(name, sources)
