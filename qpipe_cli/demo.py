@@ -23,7 +23,7 @@ Next:
   make ui                                             the UI, with these runs and their tables
   .venv/bin/qpipe sql "select molecule, optimizer, total_energy, energy_error_mha from vqe_results"
   eval "$(.venv/bin/qpipe home)" && \\
-    .venv/bin/dagster job backfill -w workspace.yaml -j quantum_feature_processing --all --noprompt
+    .venv/bin/dagster job backfill -w workspace.yaml -j quantum_feature_processing --partitions LiH,BeH2,H2O --noprompt
 """
 
 
