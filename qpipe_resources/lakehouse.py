@@ -216,18 +216,16 @@ class Lakehouse(LakehouseReads):
     ) -> Commit | None:
         """Delete the molecule's rows, at most once for each rebuild; always moves the table, so stale writers lose."""
         tag = f"v_rebuild_{rebuild_id}"
+        key = molecule.replace("'", "''")
 
         def write(table: IcebergTable) -> Commit:
-            from pyiceberg.expressions import EqualTo
-
             properties = {"qpipe.rebuild-id": rebuild_id}
             empty = table.schema().as_arrow().empty_table()
             with table.transaction() as transaction, warnings.catch_warnings():
                 # A molecule without rows is nothing to warn about.
                 warnings.filterwarnings("ignore", message="Delete operation did not match any records")
                 if table.current_snapshot() is not None:
-                    mine = EqualTo("molecule", molecule)  # type: ignore[call-arg, misc]
-                    transaction.delete(mine, snapshot_properties=properties)
+                    transaction.delete(f"molecule == '{key}'", snapshot_properties=properties)
                 transaction.append(empty, snapshot_properties=properties)
                 snapshot_id = _tag_new_snapshots(transaction, table, tag)
             return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)

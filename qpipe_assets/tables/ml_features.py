@@ -95,16 +95,13 @@ class MLFeatures:
 
     def _rows(self, source: str, batch: Batch) -> pa.Table:
         """The batch's rows of a source: from its own snapshot, or by a scan when that has expired."""
-        from pyiceberg.expressions import And, EqualTo
-
         commit = self._ledger.batch_commits(batch.batch_id).get(source)
         if commit is not None and commit.snapshot_id is not None:
             rows = self._lakehouse.added_by(source, commit.snapshot_id)
             if rows is not None:
                 return rows
-        day = EqualTo("processing_date", batch.at.date().isoformat())  # type: ignore[call-arg, misc]
-        mine = EqualTo("processing_batch_id", batch.batch_id)  # type: ignore[call-arg, misc]
-        return self._lakehouse.load(source).scan(row_filter=And(day, mine)).to_arrow()
+        mine = f"processing_date == '{batch.at.date().isoformat()}' and processing_batch_id == '{batch.batch_id}'"
+        return self._lakehouse.load(source).scan(row_filter=mine).to_arrow()
 
 
 def compute(name: str, sources: dict[str, pa.Table]) -> pa.Table:
