@@ -113,9 +113,9 @@ def simulate(
     try:
         options = _options(asked)
         molecules = _molecules(molecule, file, molecule_index)
-    except (ValidationError, MoleculeError, FileNotFoundError) as error:
+        target = Target(output_dir)
+    except (ValidationError, MoleculeError, OSError) as error:
         _refuse(error)
-    target = Target(output_dir)
     rows, failed = [], False
     for one in molecules:
         try:
@@ -172,6 +172,9 @@ class Target:
 
     def __init__(self, folder: Path | None) -> None:
         self._settings = load_settings()
+        if folder is not None:
+            # Now, not after the computation: a folder that cannot be is an error before any work.
+            folder.mkdir(parents=True, exist_ok=True)
         self._folder = FolderObjectStore(folder.absolute()) if folder else None
         self._raw = FolderObjectStore(self._settings.raw_results)
 

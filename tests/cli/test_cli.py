@@ -103,6 +103,15 @@ def test_bad_input_is_refused_before_any_work_naming_it(home: Path, arguments: l
     assert not home.exists()
 
 
+def test_an_output_folder_that_cannot_be_is_refused_before_any_work(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "taken"
+    file.write_text("")
+    result = qpipe("simulate", "-m", "H2", "--output-dir", str(file))
+    assert result.exit_code == 2
+    assert "taken" in result.stderr
+    assert "evaluation" not in result.stderr
+
+
 def test_tables_counts_rows_snapshots_and_tags(ingested: Path) -> None:
     by_name = {row["table"]: row for row in rows(qpipe("tables", "--format", "json"))}
     assert len(by_name) == 12
