@@ -216,7 +216,6 @@ class Lakehouse(LakehouseReads):
     ) -> Commit | None:
         """Delete the molecule's rows, at most once for each rebuild; always moves the table, so stale writers lose."""
         tag = f"v_rebuild_{rebuild_id}"
-        key = molecule.replace("'", "''")
 
         def write(table: IcebergTable) -> Commit:
             properties = {"qpipe.rebuild-id": rebuild_id}
@@ -225,7 +224,8 @@ class Lakehouse(LakehouseReads):
                 # A molecule without rows is nothing to warn about.
                 warnings.filterwarnings("ignore", message="Delete operation did not match any records")
                 if table.current_snapshot() is not None:
-                    transaction.delete(f"molecule == '{key}'", snapshot_properties=properties)
+                    # A partition key was validated: it holds nothing that an expression could mistake.
+                    transaction.delete(f"molecule == '{molecule}'", snapshot_properties=properties)
                 transaction.append(empty, snapshot_properties=properties)
                 snapshot_id = _tag_new_snapshots(transaction, table, tag)
             return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
@@ -294,7 +294,7 @@ class Lakehouse(LakehouseReads):
             except OperationalError as error:
                 if not is_lock_conflict(error):
                     raise
-            time.sleep(random.uniform(0, min(0.02 * 2 ** min(attempt, 5), 0.5)))
+            back_off(attempt)
         raise LakehouseBusyError(f"table {name}: {MAX_ATTEMPTS} commits lost against other writers; run again")
 
     def _add_missing_columns(self, table: IcebergTable, schema: pa.Schema) -> None:
@@ -316,6 +316,11 @@ def _tag_new_snapshots(transaction: Transaction, table: IcebergTable, tag: str) 
             manage.create_tag(snapshot_id, f"{tag}.{position}")
         manage.create_tag(staged[-1], tag)
     return staged[-1]
+
+
+def back_off(attempt: int) -> None:
+    """Wait a random moment before trying again: up to 20 ms at first, up to half a second later."""
+    time.sleep(random.uniform(0, min(0.02 * 2 ** min(attempt, 5), 0.5)))
 
 
 def is_lock_conflict(error: Exception) -> bool:

@@ -70,10 +70,8 @@ class LakehouseReads(ABC):
 
         table, snapshot_id = self.resolve(name, as_of)
         schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-        if snapshot_id is None:
-            return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}))
         files = []
-        for task in table.scan(snapshot_id=snapshot_id).plan_files():
+        for task in table.scan(snapshot_id=snapshot_id).plan_files() if snapshot_id is not None else ():
             if task.delete_files:
                 return ds.dataset(table.scan(snapshot_id=snapshot_id).to_arrow())
             files.append(task.file.file_path.removeprefix("file://"))

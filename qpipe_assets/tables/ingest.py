@@ -10,18 +10,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from qpipe_assets.tables import schemas
+from qpipe_assets.tables.batch_writer import BatchWriter
 from qpipe_assets.tables.decode import Decoded, DecodeError, decode, valid_partition_key
 from qpipe_assets.tables.discovery import Discovery, Limits, too_large
 from qpipe_assets.tables.flatten import PROCESSING_NAME, BatchConstants, flatten
 from qpipe_assets.tables.ledger import Ledger, RebuildPendingError
 from qpipe_assets.tables.ledger_tables import OPEN, Batch, Candidate, TableCommit
-from qpipe_assets.tables.maintenance import STAGING, Retention, expire_tags, sweep_staging
+from qpipe_assets.tables.maintenance import STAGING, Retention, sweep_staging
 from qpipe_assets.tables.report import Log, Report
 from qpipe_resources.object_store import (
     InvalidKeyError,
@@ -66,7 +66,7 @@ class Ingest:
         self._store = store
         self._ledger = ledger
         self._limits = limits
-        self._retention = retention
+        self._writer = BatchWriter(lakehouse, ledger, retention)
         self._log = log
         self._discovery = Discovery(store, ledger, limits)
 
@@ -219,26 +219,18 @@ class Ingest:
             if data.num_rows == 0:
                 self._ledger.record_commits(batch.batch_id, [TableCommit(name, 0, None, None)])
                 continue
-            commit = self._lakehouse.append(name, data, batch.batch_id, partial(self._is_wanted, name, batch))
+            commit = self._writer.write(name, data, batch, while_in=OPEN)
             if commit is None:
                 if self._is_open(batch):
                     continue
                 return False
-            made = TableCommit(name, data.num_rows, commit.snapshot_id, commit.tag)
-            self._ledger.record_commits(batch.batch_id, [made])
             if commit.written:
                 report.rows[name] += data.num_rows
                 self._log(f"{batch.molecule}: {name} +{data.num_rows} rows, {commit.tag}")
-            if commit.retained_tags >= self._retention.trigger:
-                expire_tags(self._lakehouse, self._ledger, name, self._retention)
         return True
 
     def _is_open(self, batch: Batch) -> bool:
         return self._ledger.batch_state(batch.batch_id) == OPEN
-
-    def _is_wanted(self, name: str, batch: Batch) -> bool:
-        """Whether the batch is open and not in the table; its tag may have come, been recorded and expired again."""
-        return self._is_open(batch) and name not in self._ledger.batch_commits(batch.batch_id)
 
     def _load_staged(self, batch: Batch, experiments: set[str]) -> pa.Table | None:
         try:
@@ -265,13 +257,7 @@ class Ingest:
         name = schemas.PROCESSING_METADATA.name
         if name not in committed:
             audit = self._audit_row(batch, committed)
-            commit = self._lakehouse.append(name, audit, batch.batch_id, partial(self._is_wanted, name, batch))
-            if commit is not None:
-                made = TableCommit(name, audit.num_rows, commit.snapshot_id, commit.tag)
-                self._ledger.record_commits(batch.batch_id, [made])
-                if commit.retained_tags >= self._retention.trigger:
-                    expire_tags(self._lakehouse, self._ledger, name, self._retention)
-            elif not self._is_open(batch):
+            if self._writer.write(name, audit, batch, while_in=OPEN) is None and not self._is_open(batch):
                 return
         self._ledger.finish_batch(batch.batch_id)
         self._store.delete(_staging_key(batch.batch_id))

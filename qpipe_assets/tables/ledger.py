@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from qpipe_assets.tables.ledger_queries import LedgerQueries
+from qpipe_assets.tables.ledger_queries import LedgerQueries, open_rebuild_of
 from qpipe_assets.tables.ledger_tables import (
     DONE,
     DUPLICATE,
@@ -63,8 +63,7 @@ class Ledger(LedgerQueries):
         at = _now()
 
         def change(connection: Connection) -> Claim:
-            pending = sa.select(rebuilds.c.rebuild_id).where(rebuilds.c.molecule == molecule, rebuilds.c.state == OPEN)
-            if connection.execute(pending).first():
+            if connection.execute(open_rebuild_of(molecule)).first():
                 raise RebuildPendingError(molecule)
             generation = connection.execute(
                 sa.select(sa.func.count()).select_from(rebuilds).where(rebuilds.c.molecule == molecule)
@@ -154,8 +153,7 @@ class Ledger(LedgerQueries):
         rebuild_id = uuid.uuid4().hex
 
         def change(connection: Connection) -> str:
-            pending = sa.select(rebuilds.c.rebuild_id).where(rebuilds.c.molecule == molecule, rebuilds.c.state == OPEN)
-            found = connection.execute(pending).scalar()
+            found = connection.execute(open_rebuild_of(molecule)).scalar()
             if found:
                 return found
             connection.execute(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import random
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,12 +22,17 @@ from qpipe_assets.tables.ledger_tables import (
     objects,
     rebuilds,
 )
-from qpipe_resources.lakehouse import MAX_ATTEMPTS, LakehouseBusyError, is_lock_conflict
+from qpipe_resources.lakehouse import MAX_ATTEMPTS, LakehouseBusyError, back_off, is_lock_conflict
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _Result = TypeVar("_Result")
+
+
+def open_rebuild_of(molecule: str) -> sa.Select[Any]:
+    """The query for the molecule's open rebuild, for reads and inside changes."""
+    return sa.select(rebuilds.c.rebuild_id).where(rebuilds.c.molecule == molecule, rebuilds.c.state == OPEN)
 
 
 class LedgerQueries:
@@ -47,7 +50,7 @@ class LedgerQueries:
             except sa.exc.OperationalError as error:
                 if not is_lock_conflict(error):
                     raise
-                time.sleep(random.uniform(0, min(0.02 * 2 ** min(attempt, 5), 0.5)))
+                back_off(attempt)
         raise LakehouseBusyError(f"the ledger stayed locked for {MAX_ATTEMPTS} attempts; run again")
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
@@ -178,6 +181,5 @@ class LedgerQueries:
 
     def open_rebuild(self, molecule: str) -> str | None:
         """Identity of the molecule's open rebuild."""
-        query = sa.select(rebuilds.c.rebuild_id).where(rebuilds.c.molecule == molecule, rebuilds.c.state == OPEN)
-        rows = self._rows(query)
+        rows = self._rows(open_rebuild_of(molecule))
         return rows[0].rebuild_id if rows else None

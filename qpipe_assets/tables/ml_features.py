@@ -11,9 +11,10 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables import schemas
+from qpipe_assets.tables.batch_writer import BatchWriter
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_assets.tables.ledger_tables import DONE, Batch, TableCommit
-from qpipe_assets.tables.maintenance import Retention, expire_tags
+from qpipe_assets.tables.maintenance import Retention
 from qpipe_assets.tables.report import Log, Report
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class MLFeatures:
     ) -> None:
         self._lakehouse = lakehouse
         self._ledger = ledger
-        self._retention = retention
+        self._writer = BatchWriter(lakehouse, ledger, retention)
         self._log = log
 
     def run(self, molecule: str, tables: Sequence[str] = schemas.ML_NAMES) -> Report:
@@ -73,25 +74,13 @@ class MLFeatures:
         report.batches.append(batch.batch_id)
         if data.num_rows == 0:
             # Read while another process withdrew the batch, or a batch of duplicates: only the latter is recorded.
-            if self._is_done(batch):
+            if self._ledger.batch_state(batch.batch_id) == DONE:
                 self._ledger.record_commits(batch.batch_id, [TableCommit(name, 0, None, None)])
             return
-        commit = self._lakehouse.append(name, data, batch.batch_id, lambda: self._is_wanted(name, batch))
-        if commit is None:
-            return
-        made = TableCommit(name, data.num_rows, commit.snapshot_id, commit.tag)
-        self._ledger.record_commits(batch.batch_id, [made])
-        if commit.written:
+        commit = self._writer.write(name, data, batch, while_in=DONE)
+        if commit is not None and commit.written:
             report.rows[name] += data.num_rows
             self._log(f"{batch.molecule}: {name} +{data.num_rows} rows, {commit.tag}")
-        if commit.retained_tags >= self._retention.trigger:
-            expire_tags(self._lakehouse, self._ledger, name, self._retention)
-
-    def _is_done(self, batch: Batch) -> bool:
-        return self._ledger.batch_state(batch.batch_id) == DONE
-
-    def _is_wanted(self, name: str, batch: Batch) -> bool:
-        return self._is_done(batch) and name not in self._ledger.batch_commits(batch.batch_id)
 
     def _rows(self, source: str, batch: Batch) -> pa.Table:
         """The batch's rows of a source: from its own snapshot, or by a scan when that has expired."""
