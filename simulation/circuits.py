@@ -7,11 +7,15 @@ Qiskit's fast OpenQASM 2 reader can read it once the parameters have values (see
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from qiskit import QuantumCircuit  # type: ignore[import-untyped]
 
 ROTATIONS = ("rx", "ry", "rz")
@@ -37,7 +41,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateDefinition:
-    """A named sequence of primitive gates with one angle (parameter 0) on local qubits 0 to `num_qubits` - 1."""
+    """A named sequence of primitive gates with one angle (parameter 0) on local qubits 0 to `num_qubits` - 1.
+
+    It is exp(-i angle G) with the eigenvalues 0 and +-1, or +-1 alone, of G; `frequencies` relies on it.
+    """
 
     name: str
     num_qubits: int
@@ -77,6 +84,30 @@ class ParametrisedCircuit:
                 flat.append(instruction)
         return tuple(flat)
 
+    @property
+    def frequencies(self) -> tuple[int, ...]:
+        """For each instruction with a parameter, in order, R where the energy has the frequencies 1 to R in its angle.
+
+        R = 1 for a rotation gate, whose generator has two eigenvalues, and 2 for a definition, whose generator has 0
+        and +-1: parameter shift takes 2 R energies (Anselmetti, Wierichs, Gogolin and Parrish, New J. Phys. 23, 113010
+        (2021)).
+        """
+        return tuple(1 if gate.name in ROTATIONS else 2 for gate in self.instructions if gate.parameter is not None)
+
+    def unshared(self) -> UnsharedCircuit:
+        """The same circuit with a parameter of its own, and the factor 1, for every instruction that has an angle."""
+        turning = [gate for gate in self.instructions if gate.parameter is not None]
+        numbers = itertools.count()
+        instructions = tuple(
+            gate if gate.parameter is None else Gate(gate.name, gate.qubits, next(numbers))
+            for gate in self.instructions
+        )
+        return UnsharedCircuit(
+            ParametrisedCircuit(self.num_qubits, len(turning), instructions, self.definitions),
+            np.array([gate.parameter for gate in turning], dtype=np.int64),
+            np.array([gate.factor for gate in turning], dtype=np.float64),
+        )
+
     def parameter_names(self) -> list[str]:
         """Names whose alphabetical order is the order of the parameters: theta_0000, theta_0001, ..."""
         digits = max(4, len(str(self.num_parameters - 1)))
@@ -107,6 +138,22 @@ class ParametrisedCircuit:
         qubits = [f"q[{index}]" for index in range(self.num_qubits)]
         lines += [_instruction_text(gate, names, qubits) for gate in self.instructions]
         return "\n".join(lines) + "\n"
+
+
+class UnsharedCircuit(NamedTuple):
+    """A circuit whose parameter k is `factors[k]` times parameter `parameters[k]` of the circuit it came from.
+
+    So a gradient of the original is `np.bincount(parameters, factors * slopes, minlength=...)`.
+
+    Args:
+        circuit: Every instruction with an angle has a parameter of its own; its `frequencies` are one a parameter.
+        parameters: Indices, shape `(circuit.num_parameters,)`.
+        factors: Multipliers, likewise.
+    """
+
+    circuit: ParametrisedCircuit
+    parameters: NDArray[np.int64]
+    factors: NDArray[np.float64]
 
 
 def _definition_text(definition: GateDefinition) -> str:

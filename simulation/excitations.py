@@ -1,24 +1,24 @@
-r"""Fermionic excitations: which ones UCCSD has, and the circuit of one.
+r"""Fermionic excitations: those of UCCSD, of k-UpCCGSD and of ADAPT's pool.
 
 An excitation from spin orbitals `occupied` to `virtual` stands for the rotation
 
 .. math:: \exp\bigl(\theta (T - T^\dagger)\bigr), \qquad
           T = a^\dagger_{i} a^\dagger_{j} \cdots a_{a} a_{b} \cdots
 
-with i, j occupied and a, b virtual, the convention (and the order) of qiskit-nature's UCC.
+with i, j in `occupied` and a, b in `virtual`, the convention (and the order) of qiskit-nature's UCC. In a generalised
+excitation the names mean no more than the two sides: either may be filled in the Hartree-Fock determinant.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise, product
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulation.bits import bit, signs
-from simulation.circuits import Gate, GateDefinition
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,16 @@ class Excitation:
             return orbital + num_orbitals if orbital < num_orbitals else orbital - num_orbitals
 
         return Excitation(tuple(sorted(map(flip, self.occupied))), tuple(sorted(map(flip, self.virtual))))
+
+    def possible(self, num_orbitals: int, num_particles: tuple[int, int]) -> bool:
+        """Whether it conserves N_alpha and N_beta, and mixes any determinants that have these numbers."""
+        for spin, electrons in enumerate(num_particles):
+            leaving, arriving = (
+                sum(orbital // num_orbitals == spin for orbital in side) for side in (self.occupied, self.virtual)
+            )
+            if leaving != arriving or leaving > min(electrons, num_orbitals - electrons):
+                return False
+        return True
 
     def applied(self, words: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """T on determinants: which positions survive, the determinants they become, and the signs.
@@ -53,6 +63,10 @@ class Excitation:
         return survivors, moved, sign
 
 
+Operator = tuple[Excitation, ...]
+"""Excitations that share one parameter, in the order in which they act."""
+
+
 def singles_and_doubles(num_orbitals: int, num_particles: tuple[int, int]) -> list[Excitation]:
     """All spin-preserving single and double excitations of the Hartree-Fock determinant, in qiskit-nature's order.
 
@@ -69,56 +83,50 @@ def singles_and_doubles(num_orbitals: int, num_particles: tuple[int, int]) -> li
     return [*(Excitation((i,), (a,)) for i, a in singles), *dict.fromkeys(doubles)]
 
 
-def excitation_call(excitation: Excitation, parameter: int) -> tuple[GateDefinition, Gate]:
-    """The circuit of one excitation: the definition it needs, and its call with the parameter.
+def paired_doubles_and_singles(num_orbitals: int, num_particles: tuple[int, int]) -> list[Operator]:
+    """Moves of an electron pair between any two orbitals, then generalised singles, both spins with one parameter.
 
-    The determinants it mixes differ on the excitation's qubits only, with a sign from the parity of the qubits
-    between them (the Jordan-Wigner chain). `definition` handles both; the sign of the convention goes into the angle.
+    What vanishes for these electrons is left out. Every operator commutes with S^2 exactly. Lee, Huggins, Head-Gordon
+    and Whaley, J. Chem. Theory Comput. 15, 311 (2019).
     """
-    orbitals = (*excitation.occupied, *excitation.virtual)
-    ordered = sorted(orbitals)
-    chain = [q for low, high in zip(ordered[::2], ordered[1::2], strict=True) for q in range(low + 1, high)]
-    word = np.array([sum(1 << orbital for orbital in excitation.virtual)], dtype=np.int64)
-    _, _, sign = excitation.applied(word)
-    definition = _definition(len(excitation.occupied), len(chain))
-    return definition, Gate(definition.name, (*orbitals, *chain), parameter, float(sign[0]))
+    n, moves = num_orbitals, list(combinations(range(num_orbitals), 2))
+    pairs: Iterator[Operator] = ((Excitation((p, p + n), (q, q + n)),) for p, q in moves)
+    singles: Iterator[Operator] = ((Excitation((p,), (q,)), Excitation((p + n,), (q + n,))) for p, q in moves)
+    return [
+        kept
+        for operator in (*pairs, *singles)
+        if (kept := tuple(excitation for excitation in operator if excitation.possible(n, num_particles)))
+    ]
 
 
-@functools.cache
-def _definition(rank: int, chain_length: int) -> GateDefinition:
-    r"""The rotation |11..00> -> cos t |11..00> - sin t |00..11>, times the parity of the chain.
+def generalised_pool(num_orbitals: int, num_particles: tuple[int, int]) -> list[Operator]:
+    """ADAPT's pool: single and double excitations between any orbitals, singles first, in order of their orbitals.
 
-    CX gates first write the two determinants as |1 0 0 1> and |0 0 0 1> on the qubits (i, j, b, a): only i still tells
-    them apart, and a rotation of i controlled by the others is all that remains. The chain's parity is gathered in its
-    last qubit and turns the angle by a CZ, since the rotation flips i in every term.
+    They conserve N_alpha and N_beta, and what vanishes for these electrons is left out; so are doubles that pass an
+    electron through an orbital they leave as it is. In a closed shell an excitation and its spin-flipped partner are
+    one operator, and those whose partner is their own inverse, which drive a singlet out of the singlets, are left out.
+    Grimsley, Economou, Barnes and Mayhall, Nat. Commun. 10, 3007 (2019).
     """
-    occupied, virtual = list(range(rank)), list(range(rank, 2 * rank))
-    chain = list(range(2 * rank, 2 * rank + chain_length))
-    target, flag = occupied[0], virtual[0]
-    prepare = [Gate("cx", pair) for pair in pairwise(chain)]
-    if chain:
-        prepare.append(Gate("cz", (chain[-1], target)))
-    prepare += [Gate("cx", (target, other)) for other in occupied[1:]]
-    prepare += [Gate("cx", (flag, other)) for other in virtual[1:]]
-    prepare.append(Gate("cx", (target, flag)))
-    controls = {flag: 1} | {other: 0 for other in (*occupied[1:], *virtual[1:])}
-    body = (*prepare, *_controlled_rotation(target, controls), *reversed(prepare))
-    return GateDefinition(f"ucc{rank}_{chain_length}", 2 * rank + chain_length, body)
+    possible = (e for e in _generalised(num_orbitals) if e.possible(num_orbitals, num_particles))
+    if num_particles[0] != num_particles[1]:
+        return [(excitation,) for excitation in possible]
+    return list(_spin_partners(possible, num_orbitals))
 
 
-def _controlled_rotation(target: int, controls: dict[int, int]) -> list[Gate]:
-    """RY(2 t) on the target where every control has its value, as a Gray-code sequence of RY and CX.
+def _generalised(num_orbitals: int) -> Iterator[Excitation]:
+    """Each pair of disjoint sides once, the smaller one as `occupied`."""
+    for rank in (1, 2):
+        for occupied, virtual in combinations(combinations(range(2 * num_orbitals), rank), 2):
+            if not set(occupied) & set(virtual):
+                yield Excitation(occupied, virtual)
 
-    Uniformly controlled rotations, Mottonen et al., Phys. Rev. Lett. 93, 130502 (2004): a CX before and after turns RY
-    into its inverse, so the angles +-2 t / 2^k add up for the wanted values of the k controls and cancel for others.
-    """
-    qubits = list(controls)
-    wanted = sum(value << position for position, value in enumerate(controls.values()))
-    count = 1 << len(qubits)
-    gates = []
-    for step in range(count):
-        code, following = (s % count ^ s % count >> 1 for s in (step, step + 1))
-        parity = (code & wanted).bit_count() & 1
-        gates.append(Gate("ry", (target,), 0, (2 - 4 * parity) / count))
-        gates.append(Gate("cx", (qubits[(code ^ following).bit_length() - 1], target)))
-    return gates
+
+def _spin_partners(excitations: Iterable[Excitation], num_orbitals: int) -> Iterator[Operator]:
+    seen: set[frozenset[tuple[int, ...]]] = set()
+    for excitation in excitations:
+        partner = excitation.spin_flipped(num_orbitals)
+        if partner.occupied == excitation.virtual or frozenset((excitation.occupied, excitation.virtual)) in seen:
+            continue
+        # The partner may come again, its sides in the other order.
+        seen.add(frozenset((partner.occupied, partner.virtual)))
+        yield (excitation,) if partner == excitation else (excitation, partner)

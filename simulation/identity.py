@@ -36,6 +36,16 @@ _NOT_SCIENTIFIC: dict[str, Any] = {
     "vqe_result": {"minimization_time": True},
 }
 
+_LATER_OPTIONS = {
+    "adapt_threshold",
+    "previous",
+    "shots",
+    "noise",
+    "noise_rates",
+    "simulation_method",
+    "optimization_level",
+}
+
 
 def experiment_id(molecule: Molecule, options: VQEOptions) -> str:
     """Identity of the run that `options` (resolved) asks for on `molecule`: 64 hexadecimal digits."""
@@ -55,10 +65,17 @@ def experiment_id(molecule: Molecule, options: VQEOptions) -> str:
         "optimizer": options.optimizer,
         "max_iterations": options.max_iterations,
         "threshold": options.threshold,
-        "estimation": "exact",
+        "estimation": "sampled" if options.sampled else "exact",
         "replicate": options.replicate,
     }
-    return _digest(asked)
+    return _digest(asked | _asked_besides(options))
+
+
+def _asked_besides(options: VQEOptions) -> dict[str, Any]:
+    """Options that came later: only where they say something, so that no older run changes its identity."""
+    values = options.model_dump(mode="json", include=_LATER_OPTIONS)
+    defaults = {name: type(options).model_fields[name].default for name in _LATER_OPTIONS}
+    return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def content_id(record: VQEDecoratedResult) -> str:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from simulation.bits import bit, signs
 from simulation.determinants import DeterminantSpace
+from simulation.encoding import bravyi_kitaev, parity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit.quantum_info import SparsePauliOp  # type: ignore[import-untyped]
     from scipy.sparse import csr_array
 
+    from simulation.encoding import Encoding
     from simulation.problem import ElectronicProblem
 
 _NEGLIGIBLE_HARTREE = 1e-12
@@ -93,6 +94,17 @@ class QubitHamiltonian:
             shape=(len(words), len(words)),
         )
 
+    def encoded(self, encoding: Encoding) -> QubitHamiltonian:
+        """This Jordan-Wigner operator in another encoding.
+
+        Raises:
+            ValueError: a term does not conserve what the encoding leaves out.
+        """
+        x, z, signs = encoding.pauli(self.x, self.z)
+        values = self.coefficients * _phases(self.x, self.z) * signs
+        # The identity may be missing here and all other terms may cancel.
+        return _collected(np.append(x, 0), np.append(z, 0), np.append(values, 0.0), encoding.num_qubits)
+
     @cached_property
     def groups(self) -> PauliGroups:
         """The terms grouped by x, as the compiled kernels take them.
@@ -109,7 +121,7 @@ class QubitHamiltonian:
             unique,
             np.append(first, len(self)).astype(np.int64),
             self.z,
-            self.coefficients * (1.0 - (y_count & 2)),
+            self.coefficients * _phases(self.x, self.z),
         )
 
 
@@ -151,13 +163,40 @@ class JordanWignerMapper(Mapper):
         for spin in (0, n):
             strings.add([p + spin], [q + spin], problem.h1[p, q])
         p, q, r, s = np.nonzero(np.abs(problem.h2) > _NEGLIGIBLE_HARTREE)
-        halves = problem.h2[p, q, r, s] / 2
-        for first, second in product((0, n), repeat=2):
-            # a+_p a+_r vanishes for p = r of one spin (Pauli), and so does a_s a_q.
-            allowed = (p != r) & (s != q) if first == second else np.ones(len(p), dtype=bool)
-            i, j, k, m = (index[allowed] for index in (p, r, s, q))
-            strings.add([i + first, j + second], [k + second, m + first], halves[allowed])
+        # Terms come twice, as (pq|rs) and (rs|pq): one of them counts double. a+_p a+_p = 0 = a_q a_q of one spin.
+        same = (p < r) & (s != q)
+        i, j, k, m = (index[same] for index in (p, r, s, q))
+        for spin in (0, n):
+            strings.add([i + spin, j + spin], [k + spin, m + spin], problem.h2[i, m, j, k])
+        strings.add([p, r + n], [s + n, q], problem.h2[p, q, r, s])
         return strings.collect(2 * n)
+
+
+class ParityMapper(Mapper):
+    """Qubit p is the parity of spin orbitals 0 to p; the two that N_alpha and N_beta fix are left out.
+
+    The result equals qiskit-nature's `ParityMapper(num_particles)`, coefficient by coefficient; it describes these
+    numbers of electrons (and others of the same parities) only.
+    """
+
+    name = "parity"
+
+    def map(self, problem: ElectronicProblem) -> QubitHamiltonian:
+        """The Hamiltonian of the problem; see `Mapper.map`."""
+        return JordanWignerMapper().map(problem).encoded(parity(problem.num_orbitals, problem.num_particles))
+
+
+class BravyiKitaevMapper(Mapper):
+    """Qubits are parities of blocks of a binary tree: strings of length O(log n) instead of Jordan-Wigner's O(n).
+
+    The result equals qiskit-nature's `BravyiKitaevMapper`, coefficient by coefficient.
+    """
+
+    name = "bravyi_kitaev"
+
+    def map(self, problem: ElectronicProblem) -> QubitHamiltonian:
+        """The Hamiltonian of the problem; see `Mapper.map`."""
+        return JordanWignerMapper().map(problem).encoded(bravyi_kitaev(problem.num_orbitals))
 
 
 class _Strings:
@@ -177,32 +216,17 @@ class _Strings:
         With Y = i X Z a ladder operator is X^b Z^(b-1) (1 +- Z^b) / 2, + for a creator: two strings an operator.
         """
         operators = [(indices, 1.0) for indices in creators] + [(indices, -1.0) for indices in annihilators]
-        for choice in product((False, True), repeat=len(operators)):
-            x = np.zeros(len(values), dtype=np.int64)
-            z = np.zeros(len(values), dtype=np.int64)
-            factor = values * 0.5 ** len(operators)
-            for (indices, sign), with_z in zip(operators, choice, strict=True):
-                flip = bit(indices)
-                factor = factor * signs(z & flip)  # the Z gathered so far pass the new X
-                if with_z:
-                    factor = factor * sign
-                x ^= flip
-                z ^= (flip - 1) | (flip if with_z else 0)
-            self._append(x, z, factor)
+        x, z = np.zeros(len(values), dtype=np.int64), np.zeros((1, len(values)), dtype=np.int64)
+        factors = values[None, :] * 0.5 ** len(operators)
+        for indices, sign in operators:
+            flip = bit(indices)
+            factors = factors * signs(z & flip)  # the Z gathered so far pass the new X
+            x, z = x ^ flip, z ^ (flip - 1)
+            z, factors = np.concatenate([z, z ^ flip]), np.concatenate([factors, sign * factors])
+        self._append(np.broadcast_to(x, z.shape).ravel(), z.ravel(), factors.ravel())
 
     def collect(self, num_qubits: int) -> QubitHamiltonian:
-        x, z = np.concatenate(self._x), np.concatenate(self._z)
-        values = np.concatenate(self._values)
-        order = np.lexsort((z, x))
-        x, z, values = x[order], z[order], values[order]
-        starts = np.flatnonzero(np.append(True, (np.diff(x) != 0) | (np.diff(z) != 0)))
-        x, z, values = x[starts], z[starts], np.add.reduceat(values, starts)
-        keep = np.abs(values) > _NEGLIGIBLE_HARTREE
-        if not keep.any():
-            keep[0] = True  # the identity sorts first and is always there: add_constant
-        x, z, values = x[keep], z[keep], values[keep]
-        # X^x Z^z = (-i)^(number of Y) P; odd numbers of Y cancel in a real Hermitian operator.
-        return QubitHamiltonian(x, z, values * (1.0 - (np.bitwise_count(x & z) & 2)), num_qubits)
+        return _collected(np.concatenate(self._x), np.concatenate(self._z), np.concatenate(self._values), num_qubits)
 
     def _append(self, x: NDArray[np.int64], z: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         self._x.append(x)
@@ -210,5 +234,27 @@ class _Strings:
         self._values.append(values)
 
 
-MAPPERS: dict[str, type[Mapper]] = {JordanWignerMapper.name: JordanWignerMapper}
+def _collected(
+    x: NDArray[np.int64], z: NDArray[np.int64], values: NDArray[np.float64], num_qubits: int
+) -> QubitHamiltonian:
+    """The sum of values X^x Z^z with equal strings added up and negligible ones left out."""
+    order = np.lexsort((z, x))
+    x, z, values = x[order], z[order], values[order]
+    starts = np.flatnonzero(np.append(True, (np.diff(x) != 0) | (np.diff(z) != 0)))
+    x, z, values = x[starts], z[starts], np.add.reduceat(values, starts)
+    keep = np.abs(values) > _NEGLIGIBLE_HARTREE
+    if not keep.any():
+        keep[0] = True  # the identity sorts first and is always there: add_constant
+    x, z, values = x[keep], z[keep], values[keep]
+    return QubitHamiltonian(x, z, values * _phases(x, z), num_qubits)
+
+
+def _phases(x: NDArray[np.int64], z: NDArray[np.int64]) -> NDArray[np.float64]:
+    """P = X^x Z^z times this: i^(number of Y); odd numbers of Y cancel in a real Hermitian operator."""
+    return 1.0 - (np.bitwise_count(x & z) & 2)
+
+
+MAPPERS: dict[str, type[Mapper]] = {
+    mapper.name: mapper for mapper in (JordanWignerMapper, ParityMapper, BravyiKitaevMapper)
+}
 """Every mapper by its name in the options."""

@@ -55,6 +55,8 @@ class ElectronicProblem:
         hf_energy: Total Hartree-Fock energy.
         frozen_orbitals: Doubly occupied orbitals below the correlated ones.
         deleted_orbitals: Empty orbitals above the correlated ones.
+        orbitals: The correlated orbitals over Loewdin's orthogonalised atomic orbitals, shape `(basis functions, n)`;
+            None where nobody compares them with those of another geometry.
     """
 
     h1: NDArray[np.float64]
@@ -65,6 +67,7 @@ class ElectronicProblem:
     hf_energy: float
     frozen_orbitals: int = 0
     deleted_orbitals: int = 0
+    orbitals: NDArray[np.float64] | None = None
 
     @property
     def num_orbitals(self) -> int:
@@ -124,6 +127,7 @@ def build_problem(
         h1 = _transform_one(mol.intor("int1e_kin") + mol.intor("int1e_nuc"), orbitals)
         h2 = _transform_two(mol.intor("int2e"), orbitals)
         nuclear_repulsion = float(mol.energy_nuc())
+        orthogonal = _square_root(mol.intor("int1e_ovlp")) @ orbitals
     core = slice(0, window.frozen)
     active = slice(window.frozen, window.frozen + window.active)
     constant, h1_active = _fold_in_core(h1, h2, core, active)
@@ -136,6 +140,7 @@ def build_problem(
         hf_energy=energy,
         frozen_orbitals=window.frozen,
         deleted_orbitals=len(h1) - window.frozen - window.active,
+        orbitals=orthogonal[:, active],
     )
 
 

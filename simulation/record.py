@@ -165,6 +165,14 @@ class ActiveSpace(RecordPart):
     orbitals: Annotated[Int32, Field(ge=1)]
 
 
+class NoiseRates(RecordPart):
+    """Error probabilities of a simple noise model: depolarizing after every gate, and of reading a qubit wrongly."""
+
+    one_qubit: Annotated[FiniteFloat, Field(ge=0, le=1)]
+    two_qubit: Annotated[FiniteFloat, Field(ge=0, le=1)]
+    readout: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.0
+
+
 class VQEDecoratedResult(RecordPart):
     """One VQE run with its provenance and its verdict.
 
@@ -174,6 +182,10 @@ class VQEDecoratedResult(RecordPart):
     optimum re-evaluated on Qiskit Aer from the recorded circuit and Hamiltonian. `particle_number`, `spin_z` and
     `spin_squared` are expectation values at the optimum. `valid` is False, with `invalid_reason`, when the result
     is not about the molecule asked. `versions` is JSON text, `started_at` ISO 8601 in UTC.
+    `energy_standard_error` is the statistical error of a sampled `total_energy` (Hartree). `active_space` holds the
+    correlated electrons and orbitals whenever some are not, `frozen_orbitals` the doubly occupied ones below them.
+    `device` is CPU or GPU. `scan_coordinate` and `scan_value` (angstrom or degree) place a point of a potential-energy
+    scan, `previous_experiment` is the experiment whose optimum the run started from.
     """
 
     vqe_result: VQEResult
@@ -217,6 +229,16 @@ class VQEDecoratedResult(RecordPart):
     host: str | None = None
     dagster_run_id: str | None = None
     campaign: str | None = None
+    frozen_orbitals: Int32 | None = None
+    energy_standard_error: FiniteFloat | None = None
+    optimizer_message: str | None = None
+    noise_rates: NoiseRates | None = None
+    simulation_method: str | None = None
+    optimization_level: Int32 | None = None
+    device: str | None = None
+    scan_coordinate: str | None = None
+    scan_value: FiniteFloat | None = None
+    previous_experiment: ExperimentId | None = None
 
     @field_validator("started_at")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,32 +14,24 @@ import numpy as np
 
 from simulation import provenance
 from simulation.identity import experiment_id
-from simulation.metrics import CHEMICAL_ACCURACY_MHA, accuracy, run_metrics
-from simulation.molecules import Molecule, MoleculeError, load_molecules, partition_key, select_molecule
+from simulation.metrics import accuracy, run_metrics
+from simulation.molecules import Molecule, MoleculeError, load_molecules, select_molecule
 from simulation.options import VQEOptions
-from simulation.record import (
-    SCHEMA_VERSION,
-    UNDEFINED_NOISE,
-    ComplexNumber,
-    HamiltonianTerm,
-    MoleculeInfo,
-    VQEDecoratedResult,
-    VQEInitialData,
-    VQEProcess,
-    VQEResult,
-)
+from simulation.record import ComplexNumber, HamiltonianTerm, VQEDecoratedResult, VQEProcess
+from simulation.recording import Circumstances, Findings, Prepared, ScanPosition, Solved, record_of
 
 if TYPE_CHECKING:
     from simulation.ansatz import Ansatz
     from simulation.engines.base import Engine
     from simulation.engines.choice import EngineChoice
-    from simulation.mapping import QubitHamiltonian
-    from simulation.observables import Observables
+    from simulation.monitor import PerformanceMonitor
     from simulation.problem import ElectronicProblem
     from simulation.reference import ExactReference
     from simulation.solver import Solution
 
 Sink = Callable[[VQEDecoratedResult], None]
+OptimumOf = Callable[[str], Sequence[float]]
+"""Gives the optimal parameters (radian) of an experiment by its id."""
 
 
 @dataclass(frozen=True)
@@ -60,29 +53,6 @@ class Runner(ABC):
         """Run every molecule, in order."""
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """Everything that is fixed before the optimisation starts, and what it took."""
-
-    problem: ElectronicProblem
-    hamiltonian: QubitHamiltonian
-    terms: list[HamiltonianTerm]
-    hamiltonian_seconds: float
-    mapping_seconds: float
-
-
-@dataclass(frozen=True)
-class _Solved:
-    """The optimisation, what it ran on, and what was found at the optimum."""
-
-    ansatz: Ansatz
-    engine: Engine
-    initial_parameters: list[float]
-    solution: Solution
-    observables: Observables
-    vqe_seconds: float
-
-
 class VQERunner(Runner):
     """Runs VQE on the molecules of a file, or on given ones, and hands every record to a sink as it is made.
 
@@ -102,6 +72,11 @@ class VQERunner(Runner):
         on_prepared: Called when the problem stands and its reference energies are known.
         on_evaluation: Called with every energy evaluation as it is made.
         sink: Called with every record as it is made.
+        optimum_of: Where the initial point of init_strategy 'previous' comes from.
+        checkpoints: Folder in which a run that takes longer than a second notes its evaluations: killed and asked
+            again, it goes on from there and ends in the same record. The note goes when the sink has the record.
+        monitor: Samples the system while the runs compute.
+        scan: Place of the molecule on a potential-energy scan, noted in the record.
         dagster_run_id: Noted in the record.
         campaign: Noted in the record.
 
@@ -128,6 +103,10 @@ class VQERunner(Runner):
         on_prepared: Callable[[RunReference], None] | None = None,
         on_evaluation: Callable[[VQEProcess], None] | None = None,
         sink: Sink | None = None,
+        optimum_of: OptimumOf | None = None,
+        checkpoints: Path | None = None,
+        monitor: PerformanceMonitor | None = None,
+        scan: ScanPosition | None = None,
         dagster_run_id: str | None = None,
         campaign: str | None = None,
     ) -> None:
@@ -153,6 +132,10 @@ class VQERunner(Runner):
         self._on_prepared = on_prepared
         self._on_evaluation = on_evaluation
         self._sink = sink
+        self._optimum_of = optimum_of
+        self._checkpoints = checkpoints
+        self._monitor = monitor
+        self._scan = scan
         self._dagster_run_id = dagster_run_id
         self._campaign = campaign
 
@@ -168,101 +151,126 @@ class VQERunner(Runner):
         for molecule_id, molecule in self._molecules:
             result = self._process_molecule(molecule, molecule_id)
             self._stream_result(result)
+            if self._sink is not None and self._checkpoints is not None:
+                checkpoint_path(self._checkpoints, str(result.experiment_id)).unlink(missing_ok=True)
             results.append(result)
         return results
 
     def _process_molecule(self, molecule: Molecule, molecule_id: int = 0) -> VQEDecoratedResult:
         """One molecule from geometry to record."""
+        began, started_at = time.perf_counter(), provenance.now()
+        options = self.options.resolved()
+        with self._monitor or nullcontext():
+            found = self._compute(molecule, options)
+        monitor = self._monitor
+        return record_of(
+            molecule,
+            options,
+            found,
+            Circumstances(
+                molecule_id=molecule_id,
+                started_at=started_at,
+                wall_time=time.perf_counter() - began,
+                dagster_run_id=self._dagster_run_id,
+                campaign=self._campaign,
+                scan=self._scan,
+                performance_start=monitor.performance_start if monitor else None,
+                performance_end=monitor.performance_end if monitor else None,
+            ),
+        )
+
+    def _compute(self, molecule: Molecule, options: VQEOptions) -> Findings:
+        """Everything that is found out about a molecule."""
         from simulation.engines.choice import choose_engine
         from simulation.reference import exact_reference
         from simulation.validity import judge
 
-        began, started_at = time.perf_counter(), provenance.now()
-        options = self.options.resolved()
-        choice = choose_engine(options.engine, options.ansatz)
+        choice = choose_engine(options)
         prepared = _prepare(molecule, options, choice)
-        problem = prepared.problem
-        exact = exact_reference(problem)
+        exact = exact_reference(prepared.problem)
         if self._on_prepared is not None:
-            self._on_prepared(_run_reference(problem, exact))
-        solved = self._optimise(prepared, options, choice)
-        total_energy = solved.solution.best.result + problem.nuclear_repulsion
+            self._on_prepared(_run_reference(prepared, exact))
+        solved = self._optimise(prepared, options, choice, experiment_id(molecule, options))
         certified = _certified_energy(prepared, solved, options)
         verdict = judge(
             solved.observables,
             num_electrons=molecule.num_electrons,
             multiplicity=molecule.multiplicity,
-            total_energy=total_energy,
+            total_energy=solved.total_energy(prepared),
             exact_energy=exact.energy if exact else None,
+            standard_error=solved.solution.best.std,
         )
-        vqe_result = _vqe_result(prepared, solved, options)
-        data = molecule.to_record()
-        return VQEDecoratedResult(
-            vqe_result=vqe_result,
-            molecule=MoleculeInfo(molecule_data=data.model_copy(update={"name": data.name or partition_key(molecule)})),
-            basis_set=options.basis,
-            hamiltonian_time=prepared.hamiltonian_seconds,
-            mapping_time=prepared.mapping_seconds,
-            vqe_time=solved.vqe_seconds,
-            total_time=prepared.hamiltonian_seconds + prepared.mapping_seconds + solved.vqe_seconds,
-            molecule_id=molecule_id,
-            schema_version=SCHEMA_VERSION,
-            experiment_id=experiment_id(molecule, options),
-            total_energy=total_energy,
-            hf_energy=problem.hf_energy,
-            **_comparison(total_energy, exact, valid=verdict.valid),
-            certified_energy=certified,
-            particle_number=solved.observables.particle_number,
-            spin_z=solved.observables.spin_z,
-            spin_squared=solved.observables.spin_squared,
-            valid=verdict.valid,
-            invalid_reason=verdict.reason,
-            engine=choice.name,
-            engine_reason=choice.reason,
-            mapper=options.mapper,
-            active_space=options.active_space,
-            gradient=_gradient_method(solved),
-            energy_evaluations=solved.engine.energy_evaluations,
-            gradient_evaluations=solved.engine.gradient_evaluations,
-            optimizer_steps=solved.solution.steps,
-            max_evaluations=options.max_iterations,
-            threshold=options.threshold,
-            replicate=options.replicate,
-            wall_time=time.perf_counter() - began,
-            versions=provenance.versions(),
-            started_at=started_at,
-            host=provenance.host(),
-            dagster_run_id=self._dagster_run_id,
-            campaign=self._campaign,
-        )
+        return Findings(choice, prepared, exact, solved, certified, verdict)
 
-    def _optimise(self, prepared: _Prepared, options: VQEOptions, choice: EngineChoice) -> _Solved:
-        from simulation.ansatz import ANSAETZE
-        from simulation.initial_point import initial_point
+    def _optimise(self, prepared: Prepared, options: VQEOptions, choice: EngineChoice, experiment: str) -> Solved:
         from simulation.observables import Observables
-        from simulation.optimizers import get_optimizer
-        from simulation.solver import VQESolver
 
         began = time.perf_counter()
         problem = prepared.problem
-        ansatz = ANSAETZE[options.ansatz](problem.num_orbitals, problem.num_particles, options.reps)
-        start = initial_point(options.init_strategy, ansatz, options.seed)
-        engine = choice.engine(ansatz, prepared.hamiltonian)
-        solution = VQESolver(
-            engine,
-            get_optimizer(options.optimizer),
-            start,
-            max_evaluations=options.max_iterations,
-            threshold=options.threshold,
-            energy_scale=abs(problem.hf_energy - problem.nuclear_repulsion),
-            on_evaluation=self._on_evaluation,
-        ).solve()
-        seconds = time.perf_counter() - began
-        active = engine.observables(np.array(solution.best.parameters))
+        ansatz = _ansatz(problem, options)
+        with closing(choice.build(ansatz, problem, prepared.hamiltonian)) as engine:
+            with self._checkpointed(engine, experiment) as logged:
+                solution, ansatz, start = self._minimise(logged, ansatz, problem, options)
+            seconds = time.perf_counter() - began
+            active = engine.observables(np.array(solution.best.parameters))
         observables = Observables(
             active.particle_number + 2 * problem.frozen_orbitals, active.spin_z, active.spin_squared
         )
-        return _Solved(ansatz, engine, start.tolist(), solution, observables, seconds)
+        return Solved(ansatz, engine, start, solution, observables, seconds)
+
+    def _checkpointed(self, engine: Engine, experiment: str) -> AbstractContextManager[Engine]:
+        if self._checkpoints is None:
+            return nullcontext(engine)
+        from simulation.checkpoint import checkpointed
+
+        return checkpointed(engine, checkpoint_path(self._checkpoints, experiment), experiment)
+
+    def _minimise(
+        self, engine: Engine, ansatz: Ansatz, problem: ElectronicProblem, options: VQEOptions
+    ) -> tuple[Solution, Ansatz, list[float]]:
+        """The optimisation, the ansatz at its end (ADAPT grows it) and the initial parameters of that."""
+        from simulation.ansatz import AdaptAnsatz
+        from simulation.initial_point import initial_point
+        from simulation.optimizers import get_optimizer
+        from simulation.solver import VQESolver
+
+        optimizer = get_optimizer(options.optimizer)
+        limits: dict[str, Any] = {
+            "max_evaluations": options.max_iterations,
+            "threshold": options.threshold,
+            "energy_scale": abs(problem.hf_energy - problem.nuclear_repulsion),
+            "seed": options.seed,
+            "on_evaluation": self._on_evaluation,
+        }
+        if isinstance(ansatz, AdaptAnsatz):
+            from simulation.adapt import AdaptSolver
+            from simulation.engines.sector import SectorEngine
+            from simulation.excitations import generalised_pool
+
+            assert isinstance(engine, SectorEngine)  # compatibility allows no other
+            pool = generalised_pool(problem.num_orbitals, problem.num_particles)
+            grown = AdaptSolver(
+                engine, ansatz, pool, optimizer, gradient_threshold=options.adapt_threshold, **limits
+            ).solve()
+            return grown, grown.ansatz, [0.0] * grown.ansatz.num_parameters
+        start = initial_point(
+            options.init_strategy,
+            ansatz,
+            seed=options.seed,
+            problem=problem,
+            previous=self._previous_optimum(options),
+        )
+        return VQESolver(engine, optimizer, start, **limits).solve(), ansatz, start.tolist()
+
+    def _previous_optimum(self, options: VQEOptions) -> Sequence[float] | None:
+        if options.previous is None:
+            return None
+        if self._optimum_of is None:
+            raise ValueError(
+                f"the run starts from the optimum of experiment {options.previous}, but nothing was given to look it "
+                "up: pass optimum_of"
+            )
+        return self._optimum_of(options.previous)
 
     def _collect_accuracy_metrics(self, result: VQEDecoratedResult) -> dict[str, float]:
         """Errors and score of a record; see `metrics.accuracy`."""
@@ -278,9 +286,15 @@ class VQERunner(Runner):
             self._sink(result)
 
 
-def _run_reference(problem: ElectronicProblem, exact: ExactReference | None) -> RunReference:
+def checkpoint_path(folder: Path, experiment: str) -> Path:
+    """Where a run notes its evaluations; whoever lands its record without a sink removes it."""
+    return folder / f"{experiment}.evaluations"
+
+
+def _run_reference(prepared: Prepared, exact: ExactReference | None) -> RunReference:
+    problem = prepared.problem
     return RunReference(
-        num_qubits=problem.num_qubits,
+        num_qubits=prepared.hamiltonian.num_qubits,
         nuclear_repulsion=problem.nuclear_repulsion,
         hf_energy=problem.hf_energy,
         exact_energy=exact.energy if exact else None,
@@ -294,7 +308,17 @@ def _overridden(options: VQEOptions, overrides: dict[str, Any]) -> VQEOptions:
     return VQEOptions.model_validate(options.model_dump() | given) if given else options
 
 
-def _prepare(molecule: Molecule, options: VQEOptions, choice: EngineChoice) -> _Prepared:
+def _ansatz(problem: ElectronicProblem, options: VQEOptions) -> Ansatz:
+    from simulation.ansatz import ANSAETZE, AdaptAnsatz
+    from simulation.encoding import encoding
+
+    qubits = encoding(options.mapper, problem.num_orbitals, problem.num_particles)
+    if options.ansatz == AdaptAnsatz.name:
+        return AdaptAnsatz(problem.num_orbitals, problem.num_particles, encoding=qubits)
+    return ANSAETZE[options.ansatz](problem.num_orbitals, problem.num_particles, options.reps, encoding=qubits)
+
+
+def _prepare(molecule: Molecule, options: VQEOptions, choice: EngineChoice) -> Prepared:
     from simulation.mapping import MAPPERS
     from simulation.problem import build_problem, plan_problem
 
@@ -313,64 +337,23 @@ def _prepare(molecule: Molecule, options: VQEOptions, choice: EngineChoice) -> _
         HamiltonianTerm(label=label, coefficients=ComplexNumber(real=value, imaginary=0.0))
         for label, value in zip(hamiltonian.to_labels(), hamiltonian.coefficients.tolist(), strict=True)
     ]
-    return _Prepared(problem, hamiltonian, terms, built - began, mapped - built)
+    return Prepared(problem, hamiltonian, terms, built - began, mapped - built)
 
 
-def _certified_energy(prepared: _Prepared, solved: _Solved, options: VQEOptions) -> float | None:
-    """Total energy by Aer from the recorded circuit and terms, None above the size that is certified."""
-    if prepared.problem.num_qubits > options.certify_max_qubits:
+def _certified_energy(prepared: Prepared, solved: Solved, options: VQEOptions) -> float | None:
+    """Total energy by Aer from the recorded circuit and terms, None above the size that is certified.
+
+    A sampled energy must agree within its statistical error; noise and devices shift it, so there Aer's exact energy
+    of the same circuit is only noted.
+    """
+    if solved.ansatz.num_qubits > options.certify_max_qubits:
         return None
-    from simulation.certification import certify
+    from simulation.certification import SAMPLING_TOLERANCE, TOLERANCE_HARTREE, aer_energy, certify
 
-    best = solved.solution.best
-    electronic = certify(solved.ansatz.qasm3(), prepared.terms, best.parameters, best.result)
+    best, qasm = solved.solution.best, solved.ansatz.qasm3()
+    if options.noise is not None or options.noise_rates is not None or options.engine == "ibm":
+        electronic = aer_energy(qasm, prepared.terms, best.parameters)
+    else:
+        tolerance = TOLERANCE_HARTREE + SAMPLING_TOLERANCE * best.std
+        electronic = certify(qasm, prepared.terms, best.parameters, best.result, tolerance=tolerance)
     return electronic + prepared.problem.nuclear_repulsion
-
-
-def _comparison(total_energy: float, exact: ExactReference | None, *, valid: bool) -> dict[str, Any]:
-    if exact is None:
-        return {}
-    error = 1000.0 * (total_energy - exact.energy)
-    return {
-        "fci_energy": exact.energy,
-        "reference_method": exact.method,
-        "energy_error_mha": error,
-        "chemically_accurate": valid and abs(error) <= CHEMICAL_ACCURACY_MHA,
-    }
-
-
-def _gradient_method(solved: _Solved) -> str:
-    return solved.engine.gradient_method if solved.engine.gradient_evaluations else "none"
-
-
-def _vqe_result(prepared: _Prepared, solved: _Solved, options: VQEOptions) -> VQEResult:
-    from simulation.engines.aer import BACKEND
-
-    solution = solved.solution
-    return VQEResult(
-        initial_data=VQEInitialData(
-            backend=BACKEND,
-            num_qubits=prepared.problem.num_qubits,
-            hamiltonian=prepared.terms,
-            num_parameters=solved.ansatz.num_parameters,
-            initial_parameters=solved.initial_parameters,
-            optimizer=options.optimizer,
-            ansatz=solved.ansatz.qasm3(),
-            noise_backend=UNDEFINED_NOISE,
-            default_shots=None,
-            ansatz_reps=options.reps,
-            init_strategy=options.init_strategy,
-            seed=options.seed,
-            ansatz_name=options.ansatz,
-            exact_estimator=True,
-        ),
-        iteration_list=solution.iterations,
-        minimum=solution.best.result,
-        optimal_parameters=solution.best.parameters,
-        maxcv=solution.maxcv,
-        minimization_time=solution.seconds,
-        nuclear_repulsion_energy=prepared.problem.nuclear_repulsion,
-        success=solution.success,
-        nfev=len(solution.iterations),
-        nit=solution.steps,
-    )

@@ -13,6 +13,7 @@ from simulation.observables import Observables
 PARTICLE_TOLERANCE = 1e-3
 SPIN_Z_TOLERANCE = 1e-3
 BELOW_EXACT_TOLERANCE_HARTREE = 1e-6
+BELOW_EXACT_STANDARD_ERRORS = 5.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ def judge(
     multiplicity: int,
     total_energy: float,
     exact_energy: float | None,
+    standard_error: float = 0.0,
 ) -> Verdict:
-    """The verdict on an optimum of an exact engine.
+    """The verdict on an optimum.
 
     Args:
         observables: Measured at the optimum, frozen electrons included.
@@ -39,6 +41,7 @@ def judge(
         multiplicity: Its spin multiplicity; S_z is expected at its maximum, (multiplicity - 1) / 2.
         total_energy: Of the optimum (Hartree).
         exact_energy: FCI or CASCI total energy in the same orbitals (Hartree), None when unknown.
+        standard_error: Statistical error of a sampled energy (Hartree), which may be below the exact one by chance.
     """
     reasons = []
     if abs(observables.particle_number - num_electrons) > PARTICLE_TOLERANCE:
@@ -46,7 +49,8 @@ def judge(
     spin_z = (multiplicity - 1) / 2
     if abs(observables.spin_z - spin_z) > SPIN_Z_TOLERANCE:
         reasons.append(f"<S_z> is {observables.spin_z:.6f}, multiplicity {multiplicity} has {spin_z:g}")
-    if exact_energy is not None and total_energy < exact_energy - BELOW_EXACT_TOLERANCE_HARTREE:
+    allowed = BELOW_EXACT_TOLERANCE_HARTREE + BELOW_EXACT_STANDARD_ERRORS * standard_error
+    if exact_energy is not None and total_energy < exact_energy - allowed:
         below = 1000 * (exact_energy - total_energy)
         reasons.append(f"the energy is {below:.6f} mHa below the exact energy of the molecule")
     return Verdict(not reasons, "; ".join(reasons) or None)

@@ -172,6 +172,15 @@ _RESULT_TOP_LEVEL = (
     "versions",
     "dagster_run_id",
     "campaign",
+    "frozen_orbitals",
+    "energy_standard_error",
+    "optimizer_message",
+    "simulation_method",
+    "optimization_level",
+    "device",
+    "scan_coordinate",
+    "scan_value",
+    "previous_experiment",
 )
 
 
@@ -188,6 +197,9 @@ def _vqe_results(records: _Records) -> Columns:
             "total_iterations": pc.list_value_length(records.path("vqe_result", "iteration_list")),
             "active_electrons": records.path("active_space", "electrons"),
             "active_orbitals": records.path("active_space", "orbitals"),
+            "one_qubit_error": records.path("noise_rates", "one_qubit"),
+            "two_qubit_error": records.path("noise_rates", "two_qubit"),
+            "readout_error": records.path("noise_rates", "readout"),
         }
     )
 

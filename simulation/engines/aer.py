@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulation.engines.aer_backend import backend_name, state_simulator
 from simulation.engines.base import Engine, EngineError, Evaluation
+from simulation.engines.circuit_states import CircuitStates
 from simulation.observables import Observables, measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from qiskit_aer import AerSimulator
 
     from simulation.ansatz import Ansatz
+    from simulation.encoding import Encoding
     from simulation.mapping import QubitHamiltonian
-
-BACKEND = "aer_simulator_statevector"
-"""Name under which results judged by Aer's exact state vector are stored."""
 
 MAX_QUBITS = 20
 """Largest circuit (seconds an evaluation); memory would allow a few more, patience would not."""
@@ -28,16 +29,16 @@ MAX_QUBITS = 20
 _MAX_STORED_ELEMENTS = 50_000_000
 
 
-def check_fits(num_qubits: int) -> None:
-    """Refuse a state vector that is too large.
+def check_fits(num_qubits: int, max_qubits: int = MAX_QUBITS) -> None:
+    """Refuse a state that is too large.
 
     Raises:
-        EngineError: more than `MAX_QUBITS` qubits.
+        EngineError: more than `max_qubits` qubits.
     """
-    if num_qubits > MAX_QUBITS:
+    if num_qubits > max_qubits:
         raise EngineError(
-            f"{num_qubits} qubits are 2^{num_qubits} amplitudes, the aer engine takes at most {MAX_QUBITS} qubits: "
-            "use frozen_core, a smaller active_space, or UCCSD with the sector engine"
+            f"the circuit has {num_qubits} qubits, Qiskit Aer takes at most {max_qubits} here: "
+            "use frozen_core, a smaller active_space, or the UCC family with the sector engine"
         )
 
 
@@ -47,42 +48,33 @@ class AerEngine(Engine):
     Args:
         ansatz: Any ansatz.
         hamiltonian: Real Hamiltonian on as many qubits.
-
-    Raises:
-        EngineError: too many qubits.
+        simulator: Prepares the states; a state vector simulator on the CPU unless another is given.
+        device: Where it runs, 'CPU' or 'GPU'.
     """
 
     name = "aer"
     gradient_method = "adjoint"
 
-    def __init__(self, ansatz: Ansatz, hamiltonian: QubitHamiltonian) -> None:
-        check_fits(ansatz.num_qubits)
-        super().__init__(ansatz.num_parameters)
-        from qiskit import transpile  # type: ignore[import-untyped]
-        from qiskit_aer import AerSimulator
-
-        self._num_orbitals = ansatz.num_orbitals
+    def __init__(
+        self,
+        ansatz: Ansatz,
+        hamiltonian: QubitHamiltonian,
+        simulator: AerSimulator | None = None,
+        device: str = "CPU",
+    ) -> None:
+        super().__init__(ansatz.num_parameters, backend=backend_name("statevector", device), device=device)
+        self._encoding = ansatz.encoding
         self._gates = _GateArrays(ansatz)
         self._product = _HamiltonianProduct(hamiltonian)
-        self._simulator = AerSimulator(method="statevector")
-        circuit = ansatz.circuit()
-        circuit.save_statevector()
-        self._circuit = transpile(circuit, self._simulator, optimization_level=1, seed_transpiler=0)
-        # Sorted by name is sorted by index, whatever the transpiler did (see ParametrisedCircuit.parameter_names).
-        self._parameters = sorted(self._circuit.parameters, key=lambda parameter: parameter.name)
+        self._states = CircuitStates(ansatz.program, simulator or state_simulator())
 
     def state(self, parameters: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """Aer's state vector, shape `(2^num_qubits,)`."""
-        binds = {p: [float(value)] for p, value in zip(self._parameters, parameters, strict=True)}
-        result = self._simulator.run(self._circuit, parameter_binds=[binds] if binds else None, shots=1).result()
-        if not result.success:
-            raise RuntimeError(f"Qiskit Aer failed: {result.status}")
-        return np.array(result.data(0)["statevector"], dtype=np.complex128)
+        """Aer's state vector up to a global phase, shape `(2^num_qubits,)`."""
+        return self._states.at(parameters)
 
     def observables(self, parameters: NDArray[np.float64]) -> Observables:
         """<N>, <S_z> and <S^2> over the whole Fock space."""
-        state = self.state(parameters)
-        return measure(np.arange(len(state), dtype=np.int64), state, self._num_orbitals)
+        return observables_of(self.state(parameters), self._encoding)
 
     def _energy(self, parameters: NDArray[np.float64]) -> Evaluation:
         evaluation, _, _ = self._forward(parameters)
@@ -104,6 +96,12 @@ class AerEngine(Engine):
         image = self._product(state)
         energy = real_dot(state, image)
         return Evaluation(energy, variance=max(real_dot(image, image) - energy**2, 0.0)), state, image
+
+
+def observables_of(state: NDArray[np.complex128], encoding: Encoding) -> Observables:
+    """<N>, <S_z> and <S^2> of a state of all qubits, shape `(2^num_qubits,)`."""
+    words = encoding.decode(np.arange(len(state), dtype=np.int64))
+    return measure(words, state, encoding.num_orbitals)
 
 
 class _GateArrays:

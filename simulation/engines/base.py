@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulation.record import UNDEFINED_NOISE
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -35,16 +37,48 @@ class Evaluation:
 
 
 class Engine(ABC):
-    """Computes energies of one ansatz under one Hamiltonian, and counts them."""
+    """Computes energies of one ansatz under one Hamiltonian, and counts them.
+
+    Args:
+        num_parameters: Parameters of the ansatz.
+        backend: Where the state is prepared, as the record names it.
+        noise_backend: The noise model in words, `UNDEFINED_NOISE` without one.
+        device: 'CPU' or 'GPU'.
+    """
 
     name: str
+    exact: bool = True
+    """Whether energies are expectation values rather than estimates from samples."""
     gradient_method: str = "none"
-    """How gradients are computed: 'adjoint', or 'none' where there are none."""
+    """How gradients are computed: 'adjoint' or 'parameter shift', or 'none' where there are none."""
 
-    def __init__(self, num_parameters: int) -> None:
+    def __init__(
+        self,
+        num_parameters: int,
+        *,
+        backend: str = "aer_simulator_statevector",
+        noise_backend: str = UNDEFINED_NOISE,
+        device: str = "CPU",
+    ) -> None:
         self.num_parameters = num_parameters
+        self.backend = backend
+        self.noise_backend = noise_backend
+        self.device = device
         self.energy_evaluations = 0
         self.gradient_evaluations = 0
+
+    def skip(self, evaluations: int, gradients: int = 0) -> None:
+        """Count evaluations that were answered from a log; what follows is as if they had been made here.
+
+        Args:
+            evaluations: How many energies, with or without a gradient.
+            gradients: How many of them had a gradient.
+        """
+        self.energy_evaluations += evaluations
+        self.gradient_evaluations += gradients
+
+    def close(self) -> None:  # noqa: B027  (most engines hold nothing)
+        """Give back what the engine holds outside this process; it cannot be used afterwards."""
 
     def energy(self, parameters: NDArray[np.float64]) -> Evaluation:
         """The energy at `parameters` (radian), shape `(num_parameters,)`."""

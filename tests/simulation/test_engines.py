@@ -1,17 +1,24 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qiskit.quantum_info import Statevector
 
-from simulation.ansatz import UCCSD, EfficientSU2
-from simulation.engines import circuit_kernels, sector_kernels
+from simulation.ansatz import UCCSD, EfficientSU2, ExcitationPreserving
+from simulation.encoding import encoding
 from simulation.engines.aer import AerEngine
+from simulation.engines.aer_backend import state_simulator
 from simulation.engines.base import EngineError
 from simulation.engines.choice import choose_engine
+from simulation.engines.circuit_states import CircuitStates
 from simulation.engines.sector import SectorEngine, check_fits, matrix_elements
+from simulation.mapping import MAPPERS
 from simulation.observables import measure
-from tests._slow.circuits import PAULI, gate_matrix, on_qubit
-from tests._slow.rotations import annihilator, rotate
+from simulation.options import VQEOptions
+from simulation.problem import OrbitalWindow
+from tests._slow.rotations import annihilator
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -23,77 +30,6 @@ def central_differences(engine, parameters, step=1e-5):
         shift[index] = step
         slopes.append((engine.energy(parameters + shift).energy - engine.energy(parameters - shift).energy) / 2 / step)
     return np.array(slopes)
-
-
-def random_rotations(seed, dimension=12, count=5):
-    rng = np.random.default_rng(seed)
-    lower, upper, first = [], [], [0]
-    for _ in range(count):
-        chosen = rng.permutation(dimension)[: 2 * rng.integers(0, dimension // 2 + 1)]
-        lower.extend(chosen[::2])
-        upper.extend(chosen[1::2])
-        first.append(len(lower))
-    sign = rng.choice([-1, 1], size=len(lower)).astype(np.int8)
-    pairs = np.array(lower, dtype=np.int32), np.array(upper, dtype=np.int32), sign, np.array(first, dtype=np.int64)
-    return rng, rng.normal(size=count), pairs
-
-
-@settings(max_examples=30, deadline=None)
-@given(SEEDS)
-def test_rotation_kernels_equal_their_plain_twin(seed):
-    rng, angles, pairs = random_rotations(seed)
-    state = rng.normal(size=12)
-    matrix = rng.normal(size=(12, 12))
-    matrix = matrix + matrix.T
-    expected = rotate(state, angles, *pairs)
-    turned = state.copy()
-    sector_kernels.rotate(turned, angles, *pairs)
-    np.testing.assert_allclose(turned, expected, atol=1e-13)
-
-    def energy(at):
-        rotated = rotate(state, at, *pairs)
-        return rotated @ matrix @ rotated
-
-    slopes = np.empty(len(angles))
-    sector_kernels.reverse(turned, matrix @ turned, angles, *pairs, slopes)
-    np.testing.assert_allclose(turned, state, atol=1e-12)
-    for index in range(len(angles)):
-        shift = 1e-5 * np.eye(len(angles))[index]
-        assert slopes[index] == pytest.approx((energy(angles + shift) - energy(angles - shift)) / 2e-5, abs=1e-6)
-
-
-@settings(max_examples=30, deadline=None)
-@given(SEEDS)
-def test_gate_kernels_equal_their_plain_twin(seed):
-    rng = np.random.default_rng(seed)
-    qubits, count = 3, 12
-    names = rng.choice(list(circuit_kernels.KINDS), size=count)
-    wires = np.array([rng.permutation(qubits)[:2] for _ in range(count)])
-    angles = np.where([name.startswith("r") for name in names], rng.normal(size=count), 0.0)
-    start = rng.normal(size=8) + 1j * rng.normal(size=8)
-    operator = rng.normal(size=(8, 8)) + 1j * rng.normal(size=(8, 8))
-    operator = operator + operator.conj().T
-    matrices = [gate_matrix(n, a, b, t, qubits) for n, (a, b), t in zip(names, wires, angles, strict=True)]
-    states = [start]
-    for matrix in matrices:
-        states.append(matrix @ states[-1])
-    expected, adjoint = np.zeros(count), operator @ states[-1]
-    for g in range(count - 1, -1, -1):
-        if names[g].startswith("r"):
-            pauli = on_qubit(PAULI[names[g][1].upper()], wires[g][0], qubits)
-            expected[g] = np.vdot(adjoint, pauli @ states[g + 1]).imag
-        adjoint = matrices[g].conj().T @ adjoint
-
-    kind = np.array([circuit_kernels.KINDS[name] for name in names], dtype=np.int64)
-    a, b = (np.ascontiguousarray(wires[:, k]).astype(np.int64) for k in (0, 1))
-    state = start.astype(np.complex128)
-    for g in range(count):
-        circuit_kernels.apply_gate(state, kind[g], a[g], b[g], angles[g])
-    np.testing.assert_allclose(state, states[-1], atol=1e-12)
-    slopes = np.zeros(count)
-    circuit_kernels.reverse(state, operator @ state, kind, a, b, angles, slopes)
-    np.testing.assert_allclose(state, start, atol=1e-12)
-    np.testing.assert_allclose(slopes, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -170,19 +106,110 @@ def test_observables_equal_the_operators(seed):
         assert value == pytest.approx(np.vdot(state, operator @ state).real, abs=1e-12)
 
 
-def test_auto_takes_the_sector_for_ucc_and_aer_for_circuits():
-    assert choose_engine("auto", "UCCSD").name == "sector"
-    assert choose_engine("auto", "EfficientSU2").name == "aer"
-    assert choose_engine("aer", "UCCSD").reason == "requested"
+def choice_of(**given):
+    return choose_engine(VQEOptions.model_validate(given).resolved())
 
 
-def test_impossible_engines_are_refused(problems):
-    with pytest.raises(EngineError, match="EfficientSU2"):
-        choose_engine("sector", "EfficientSU2")
-    with pytest.raises(EngineError, match="qasm"):
-        choose_engine("qasm", "UCCSD")
+@pytest.mark.parametrize(
+    ("given", "name", "reason"),
+    [
+        ({"ansatz": "UCCSD"}, "sector", "N_alpha"),
+        ({"ansatz": "kUpCCGSD"}, "sector", "N_alpha"),
+        ({"ansatz": "ADAPT"}, "sector", "pool"),
+        ({"ansatz": "EfficientSU2"}, "aer", "circuit"),
+        ({"ansatz": "UCCSD", "gpu": True, "cpu_fallback": True}, "aer", "GPU"),
+        ({"shots": 10, "optimizer": "COBYLA"}, "aer-shots", "shots"),
+        ({"noise": "FakeManilaV2", "optimizer": "COBYLA"}, "aer-shots", "noise"),
+        ({"engine": "aer"}, "aer", "requested"),
+    ],
+)
+def test_auto_takes_the_fastest_engine_that_can_and_says_why(given, name, reason):
+    choice = choice_of(**given)
+    assert choice.name == name
+    assert reason in choice.reason
+
+
+def test_an_engine_that_is_not_for_the_ansatz_is_refused(problems):
+    with pytest.raises(ValueError, match="EfficientSU2"):
+        choice_of(engine="sector", ansatz="EfficientSU2")
     with pytest.raises(EngineError, match="EfficientSU2"):
         SectorEngine(EfficientSU2(2, (1, 1)), problems("H2")[1])
+
+
+@pytest.mark.parametrize("mapper", sorted(MAPPERS))
+@pytest.mark.parametrize("engine", ["sector", "aer"])
+def test_every_mapper_gives_the_same_energies_gradients_and_observables(problems, engine, mapper):
+    problem, jordan_wigner = problems("LiH", frozen_core=True)
+    trial = UCCSD(problem.num_orbitals, problem.num_particles)
+    expected = SectorEngine(trial, jordan_wigner)
+    parameters = np.random.default_rng(4).normal(size=trial.num_parameters)
+    encoded = UCCSD(
+        problem.num_orbitals,
+        problem.num_particles,
+        encoding=encoding(mapper, problem.num_orbitals, problem.num_particles),
+    )
+    found = choice_of(engine=engine, mapper=mapper).build(encoded, problem, MAPPERS[mapper]().map(problem))
+    one, other = found.energy_and_gradient(parameters), expected.energy_and_gradient(parameters)
+    assert one.energy == pytest.approx(other.energy, abs=1e-11)
+    np.testing.assert_allclose(one.gradient, other.gradient, atol=1e-10)
+    left, right = found.observables(parameters), expected.observables(parameters)
+    assert left.particle_number == pytest.approx(right.particle_number, abs=1e-10)
+    assert (left.spin_z, left.spin_squared) == pytest.approx((right.spin_z, right.spin_squared), abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ansatz": "EfficientSU2"},
+        {"ansatz": "EfficientSU2", "mapper": "parity"},
+        {"ansatz": "UCCSD"},
+        {"ansatz": "UCCSD", "shots": 10, "optimizer": "COBYLA", "simulation_method": "density_matrix"},
+    ],
+)
+@pytest.mark.parametrize(
+    "window", [OrbitalWindow(0, 15, (11, 11)), OrbitalWindow(0, 19, (2, 2)), OrbitalWindow(1, 21, (6, 4))]
+)
+def test_what_does_not_fit_is_refused_with_an_active_space_that_does(given, window):
+    choice = choice_of(**given)
+    with pytest.raises(EngineError) as refused:
+        choice.check(window)
+    offered = re.search(r"an active_space of (\d+) electrons in (\d+) orbitals fits", str(refused.value))
+    electrons, orbitals = (int(number) for number in offered.groups())
+    unpaired = window.num_particles[0] - window.num_particles[1]
+    alpha = (electrons + unpaired) // 2
+    frozen = window.num_particles[0] - alpha
+    choice.check(OrbitalWindow(window.frozen + frozen, orbitals, (alpha, electrons - alpha)))
+    assert alpha < orbitals <= window.active - frozen
+    assert 2 * orbitals <= choice.max_qubits
+
+
+@pytest.mark.parametrize("mapper", ["jordan_wigner", "parity"])
+def test_the_largest_problem_passes_the_check_and_one_orbital_more_does_not(mapper):
+    choice = choice_of(ansatz="EfficientSU2", mapper=mapper)
+    choice.check(OrbitalWindow(0, choice.max_qubits // 2, (2, 2)))
+    with pytest.raises(EngineError):
+        choice.check(OrbitalWindow(0, choice.max_qubits // 2 + 1, (2, 2)))
+
+
+def test_states_are_the_circuits_states_up_to_a_phase():
+    ansatz = ExcitationPreserving(2, (1, 1), 1)
+    points = np.random.default_rng(8).normal(size=(3, ansatz.num_parameters))
+    circuit = ansatz.circuit()
+    found = list(CircuitStates(ansatz.program, state_simulator()).along(points))
+    assert len(found) == len(points)
+    for state, point in zip(found, points, strict=True):
+        expected = Statevector(circuit.assign_parameters(point)).data
+        assert abs(np.vdot(state, expected)) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_states_are_the_same_bytes_with_any_number_of_threads(monkeypatch):
+    ansatz = EfficientSU2(8, (2, 2), 1)
+    parameters = np.random.default_rng(9).normal(size=ansatz.num_parameters)
+    states = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        states.append(CircuitStates(ansatz.program, state_simulator()).at(parameters).tobytes())
+    assert states[0] == states[1]
 
 
 def test_sector_that_does_not_fit_is_refused_before_it_is_built():
@@ -193,4 +220,5 @@ def test_sector_that_does_not_fit_is_refused_before_it_is_built():
 def test_matrix_elements_bound_the_matrix(problems):
     problem, hamiltonian = problems("BeH")
     engine = SectorEngine(UCCSD(problem.num_orbitals, problem.num_particles), hamiltonian)
-    assert engine._matrix.nnz <= matrix_elements(problem.num_orbitals, problem.num_particles)
+    stored = len(engine._matrix.diagonal) + 2 * len(engine._matrix.values)
+    assert stored <= matrix_elements(problem.num_orbitals, problem.num_particles)

@@ -99,7 +99,8 @@ def test_molecule_without_excitations_is_evaluated_once(default_runs):
 def test_all_fields_of_the_record_are_filled(default_runs):
     record = default_runs("H2")
     later = {"performance_start", "performance_end", "dagster_run_id", "campaign"}
-    not_asked = {"invalid_reason", "active_space", "max_evaluations", "threshold"}
+    not_asked = {"invalid_reason", "active_space", "max_evaluations", "threshold", "previous_experiment"}
+    not_asked |= {"scan_coordinate", "scan_value", "noise_rates", "energy_standard_error", "optimization_level"}
     empty = {name for name in type(record).model_fields if getattr(record, name) is None}
     assert empty == later | not_asked
     assert record.total_time == record.hamiltonian_time + record.mapping_time + record.vqe_time

@@ -120,6 +120,13 @@ plain_records: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "versions": _maybe(_TEXT),
         "started_at": _maybe(_STARTED),
         "campaign": _maybe(_TEXT),
+        "noise_rates": _maybe(
+            st.fixed_dictionaries(
+                {"one_qubit": st.floats(0, 1), "two_qubit": st.floats(0, 1), "readout": st.floats(0, 0.5)}
+            )
+        ),
+        "device": _maybe(st.sampled_from(["CPU", "GPU"])),
+        "scan_value": _maybe(_FLOAT),
     },
 )
 """Records as plain data: everything required, any of the later fields."""

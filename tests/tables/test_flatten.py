@@ -86,6 +86,7 @@ def performance_metrics(item: Decoded) -> Iterator[Row]:
 def vqe_results(item: Decoded) -> Iterator[Row]:
     row = item.row
     result, initial, space = row["vqe_result"], row["vqe_result"]["initial_data"], row["active_space"]
+    rates = row["noise_rates"]
     from_initial = (
         "optimizer",
         "noise_backend",
@@ -101,6 +102,9 @@ def vqe_results(item: Decoded) -> Iterator[Row]:
         "total_iterations": len(result["iteration_list"]),
         "active_electrons": space and space["electrons"],
         "active_orbitals": space and space["orbitals"],
+        "one_qubit_error": rates and rates["one_qubit"],
+        "two_qubit_error": rates and rates["two_qubit"],
+        "readout_error": rates and rates["readout"],
     }
     known = header(item) | {n: initial[n] for n in from_initial} | {n: result[n] for n in from_result} | renamed
     of_the_batch = {"processing_timestamp", "processing_date", "processing_batch_id", "processing_name", "molecule"}
