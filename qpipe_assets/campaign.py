@@ -1,14 +1,13 @@
 """What a campaign on one molecule asks for: Dagster config from VQEOptions, expanded and checked before any work.
 
-Every option is an axis (a list, the campaign is the product of all) but for those in SINGLE, which are limits that all
-runs of a campaign share.
+Every option is an axis (a list, the campaign is the product of all) but for those in SINGLE, which all runs of a
+campaign share: when to stop, and what to compute on.
 """
 
 import enum
 import itertools
-import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +15,27 @@ import dagster as dg
 from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from simulation.annotations import without_none
 from simulation.identity import experiment_id
 from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key
 from simulation.options import VQEOptions
 from simulation.record import MoleculeData
+from simulation.scans import PlannedPoint, ScanError, ScanSpec, plan_scan
+from simulation.validation import reasons
 
-SINGLE = ("max_iterations", "threshold", "certify_max_qubits")
+SINGLE = (
+    "max_iterations",
+    "threshold",
+    "min_qubits",
+    "gpu",
+    "cpu_fallback",
+    "custatevec",
+    "blocking",
+    "batched_shots_gpu",
+    "shot_branching",
+    "max_memory_mb",
+    "certify_max_qubits",
+)
 
 
 class CampaignError(ValueError):
@@ -30,34 +44,29 @@ class CampaignError(ValueError):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a campaign with nothing left open."""
+    """One run of a campaign with nothing left open; a point of a scan knows its place and the scan's first point."""
 
     experiment_id: str
     molecule: Molecule
     options: VQEOptions
+    point: PlannedPoint | None = None
+    first: PlannedPoint | None = None
 
     @property
     def label(self) -> str:
         """What distinguishes the run in a log line."""
         options = self.options
         parts = [options.basis, f"{options.ansatz} x{options.reps}", options.init_strategy]
+        if self.point is not None:
+            parts.insert(0, f"{self.point.position.coordinate} = {self.point.position.value:g}")
         if options.seed is not None:
             parts.append(f"seed {options.seed}")
         return f"{' '.join(parts)} {options.optimizer} [{self.experiment_id[:12]}]"
 
 
-def _without_none(annotation: Any) -> Any:
-    """The annotation without its constraints and without None."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _without_none(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return _without_none(next(a for a in typing.get_args(annotation) if a is not type(None)))
-    return annotation
-
-
 def _config_type(name: str, annotation: Any) -> Any:
     """The type by which the launchpad completes and checks a value."""
-    plain = _without_none(annotation)
+    plain, _ = without_none(annotation)
     origin = typing.get_origin(plain)
     if origin is typing.Literal:
         return enum.Enum(name, {choice: choice for choice in typing.get_args(plain)})
@@ -96,6 +105,9 @@ class CampaignConfig(dg.Config):
         None, description="Geometry of the partition's molecule; the catalogue's when not given."
     )
     molecule_file: str | None = Field(None, description="Molecule file that holds it, instead of `molecule`.")
+    scan: _config_class(ScanSpec) | None = Field(  # type: ignore[valid-type]
+        None, description="Bond or angle to scan: every combination of options gives a potential-energy curve."
+    )
     force: bool = Field(False, description="Compute again what has already landed.")
     campaign: str | None = Field(None, description="A name to find the runs by.")
 
@@ -149,9 +161,9 @@ class CampaignConfig(dg.Config):
             try:
                 made.append(VQEOptions.model_validate(combination).resolved())
             except ValidationError as error:
-                reasons = "; ".join(_reason(item) for item in error.errors())
-                if reasons not in wrong:
-                    wrong.append(reasons)
+                reason = reasons(error)
+                if reason not in wrong:
+                    wrong.append(reason)
         if wrong:
             raise CampaignError("impossible options: " + " | ".join(wrong))
         return made
@@ -172,24 +184,32 @@ class CampaignConfig(dg.Config):
         """
         geometry = self.geometry(partition)
         options = self.options()
-        runs = {run.experiment_id: run for run in (_planned(geometry, o) for o in options)}
-        return list(runs.values()), len(options) - len(runs)
+        asked = [run for o in options for run in self._runs(geometry, o)]
+        runs = {run.experiment_id: run for run in asked}
+        return list(runs.values()), len(asked) - len(runs)
+
+    def _runs(self, geometry: Molecule, options: VQEOptions) -> list[PlannedRun]:
+        """One run, or one for each point of the scan."""
+        if self.scan is None:
+            return [PlannedRun(experiment_id(geometry, options), geometry, options)]
+        try:
+            spec = ScanSpec.model_validate(_plain_values(self.scan))
+            points = plan_scan(geometry, spec, options)
+        except ValidationError as error:
+            raise CampaignError(f"scan: {reasons(error)}") from error
+        except ScanError as error:
+            raise CampaignError(f"scan: {error}") from error
+        return [PlannedRun(p.experiment_id, p.point.molecule, p.options, p, points[0]) for p in points]
 
 
-def _planned(molecule: Molecule, options: VQEOptions) -> PlannedRun:
-    return PlannedRun(experiment_id(molecule, options), molecule, options)
+def _plain_values(part: BaseModel) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in part}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     return value.model_dump() if isinstance(value, BaseModel) else value
-
-
-def _reason(error: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{where}={error['input']!r}: {message}" if where else message
 
 
 _AXES = tuple(name for name in VQEOptions.model_fields if name not in SINGLE)

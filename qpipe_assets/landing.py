@@ -36,6 +36,12 @@ class Landing:
         keys = (info.key for info in self.store.list_objects(folder))
         return {key.rsplit("/", 1)[-1].removesuffix(".json"): key for key in keys}
 
+    def read(self, key: str | None) -> VQEDecoratedResult | None:
+        """The record in an object of the store; None for no key."""
+        from simulation.record import VQEDecoratedResult
+
+        return None if key is None else VQEDecoratedResult.model_validate_json(self.store.get(key).data)
+
     def land(self, record: VQEDecoratedResult) -> str:
         """Put a record into the store; returns its key.
 

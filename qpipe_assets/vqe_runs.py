@@ -8,9 +8,10 @@ import dagster as dg
 
 from qpipe_assets.campaign import CampaignError, PlannedRun, VQERunsConfig
 from qpipe_assets.connection import connect
-from qpipe_assets.convergence_plot import MOST_CURVES, convergence_markdown, errors_mha
 from qpipe_assets.landing import Landing, UndeliveredError
 from qpipe_assets.partitions import molecule
+from qpipe_assets.reports.asset_metadata import MOST_CURVES, convergence_markdown, errors_mha
+from qpipe_assets.scan_chains import NothingToStartFromError, ScanChains
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, SimulationWorkers
 from qpipe_resources.simulation_workers import Failed, SimulationTask, WorkerPool
 from simulation.record import VQEDecoratedResult
@@ -68,13 +69,21 @@ def vqe_runs(
     for key in landing.deliver_spooled():
         context.log.info(f"delivered {key}, which the object store had refused before")
     asked = [run.experiment_id for run in planned]
-    # Landed is what has an object of its name, or came in under any name (a sink's) and is in the tables.
-    landed = set(asked) & landing.objects().keys() | installation.ledger.claimed(asked)
+    objects = landing.objects()
+    landed = set(asked) & objects.keys()
+    if config.scan is None:
+        # What came in under another name (a sink's) is in the tables; a scan's next point needs the object itself.
+        landed |= installation.ledger.claimed(asked)
     skipped = set() if config.force else landed
     wanted = [run for run in planned if run.experiment_id not in skipped]
     context.log.info(f"{partition}: {len(wanted)} runs to compute, {len(skipped)} have landed already")
-    outcome = _compute(context, wanted, landing, simulation_workers.pool(), config.campaign)
+    chains = ScanChains(planned, lambda experiment: landing.read(objects.get(experiment)))
+    outcome = _Outcome()
+    for runs in chains.rounds(wanted):
+        _compute(context, runs, landing, simulation_workers.pool(), config.campaign, chains, outcome)
     metadata = _metadata(partition, planned, skipped, outcome)
+    if pictures := chains.pictures(partition):
+        metadata["scan"] = dg.MetadataValue.md(pictures)
     if outcome.failures:
         listed = "\n".join(f"- {label}: {reason}" for label, reason in outcome.failures.items())
         raise dg.Failure(
@@ -91,21 +100,36 @@ def _compute(
     landing: Landing,
     pool: WorkerPool[SimulationTask, VQEDecoratedResult],
     campaign: str | None,
-) -> _Outcome:
-    outcome = _Outcome()
-    tasks = [SimulationTask(run.molecule, run.options, context.run.run_id, campaign) for run in wanted]
-    labels = {id(task): run.label for task, run in zip(tasks, wanted, strict=True)}
+    chains: ScanChains,
+    outcome: _Outcome,
+) -> None:
+    """Compute runs side by side; each lands at once and is noted in the outcome and in its chain."""
+    runs: dict[int, PlannedRun] = {}
+    tasks = []
+    for run in wanted:
+        try:
+            previous = chains.previous(run)
+        except NothingToStartFromError as error:
+            outcome.failures[run.label] = str(error)
+            context.log.error(f"{run.label}: {error}")
+            continue
+        position = run.point.position if run.point else None
+        task = SimulationTask(run.molecule, run.options, context.run.run_id, campaign, position, previous)
+        tasks.append(task)
+        runs[id(task)] = run
     started = time.monotonic()
-    results = pool.run(tasks, on_start=lambda task: context.log.info(f"started {labels[id(task)]}"))
+    results = pool.run(tasks, on_start=lambda task: context.log.info(f"started {runs[id(task)].label}"))
     with closing(results):
         for number, result in enumerate(results, start=1):
-            label = labels[id(result.task)]
+            run = runs[id(result.task)]
+            label = run.label
             done = f"[{number}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
             if isinstance(result, Failed):
                 outcome.failures[label] = result.reason
                 context.log.error(f"{done} failed {label}: {result.reason}\n{result.details}")
                 continue
             outcome.computed(label, result.result)
+            chains.note(run, result.result)
             try:
                 key = landing.land(result.result)
             except UndeliveredError as error:
@@ -113,7 +137,6 @@ def _compute(
                 context.log.error(f"{done} computed {label}: {error}")
             else:
                 context.log.info(f"{done} finished {label}: {_verdict(result.result)}; {key}")
-    return outcome
 
 
 def _verdict(record: VQEDecoratedResult) -> str:

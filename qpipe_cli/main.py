@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qpipe_cli import data, demo, home, molecules, simulate
+from qpipe_cli import data, demo, estimate, home, molecules, report, scan, simulate
 
 app = typer.Typer(
     help="Data platform for variational quantum eigensolver (VQE) experiments.",
@@ -18,9 +18,12 @@ app.command()(molecules.molecules)
 app.command()(data.tables)
 app.command()(data.sql)
 app.command()(data.why)
+app.command()(report.report)
 app.command()(home.home)
 app.command()(demo.demo)
 simulate.register(app)
+scan.register(app)
+estimate.register(app)
 
 
 def run() -> None:

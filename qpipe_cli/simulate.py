@@ -1,32 +1,54 @@
-"""`qpipe simulate`: run VQE here and now, with a live progress line; the record lands in the raw object store.
-
-The command's options are made from the fields of VQEOptions: there is no second list of them.
-"""
+"""`qpipe simulate`: run VQE here and now, with a live progress line; the record lands in the raw object store."""
 
 from __future__ import annotations
 
-import inspect
+import logging
 import sys
-import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from qpipe_assets.landing import Landing
+from qpipe_cli.logs import log_to_standard_error
+from qpipe_cli.option_flags import FlagError, FlagGroup, add_command, flag_of
 from qpipe_cli.output import Format, print_rows
-from qpipe_resources.object_store import FolderObjectStore
-from qpipe_resources.settings import load_settings
+from qpipe_cli.progress import Progress
+from qpipe_cli.run_config import OutputChoices, RunConfig, dump, load
+from qpipe_cli.target import Target
 from simulation.identity import experiment_id
 from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key, select_molecule
+from simulation.monitor_settings import MonitorSettings, load_monitor_settings, shown
 from simulation.options import VQEOptions
-from simulation.record import ActiveSpace, VQEDecoratedResult, VQEProcess
+from simulation.record import VQEDecoratedResult
 
 if TYPE_CHECKING:
-    from simulation.runner import RunReference
+    from simulation.monitor import PerformanceMonitor
 
-_SHORT = {"basis": "-b", "ansatz_reps": "-ar"}
-_REDRAW_SECONDS = 0.1
+DEFAULT_THRESHOLD = 1e-6
+"""What --convergence means where no --threshold is given (Hartree)."""
+
+OPTIONS = FlagGroup(
+    VQEOptions,
+    "Options of the run",
+    names={"basis": ("--basis", "--basis-set", "-b"), "ansatz_reps": ("--ansatz-reps", "-ar")},
+)
+OUTPUT = FlagGroup(OutputChoices, "Output", prefix="output_")
+MONITORING = FlagGroup(
+    MonitorSettings,
+    "Performance monitoring",
+    prefix="monitoring_",
+    names={
+        "enabled": ("--enable-performance-monitoring/--disable-performance-monitoring",),
+        "interval": ("--performance-interval",),
+        "pushgateway": ("--performance-pushgateway",),
+        "export_format": ("--performance-export-format",),
+        "folder": ("--performance-folder",),
+    },
+    hidden=("container_type",),
+)
+_GROUPS = (OPTIONS, OUTPUT, MONITORING)
+
 _TABLE_DIGITS = {
     "molecule": None,
     "qubits": None,
@@ -40,228 +62,211 @@ _TABLE_DIGITS = {
 }
 """Columns of the printed table, with the decimals that matter."""
 
+_log = logging.getLogger(__name__)
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the application, with one option for each field of VQEOptions."""
-
-    def command(**given: Any) -> None:
-        names = VQEOptions.model_fields
-        asked = {key: value for key, value in given.items() if key in names}
-        simulate(asked, **{key: value for key, value in given.items() if key not in names})
-
-    fixed = inspect.signature(simulate, eval_str=True).parameters.values()
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in fixed if p.name != "asked"]
-    parameters = [*own, *_option_parameters()]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = simulate.__doc__
-    app.command(name="simulate")(command)
-
-
-def _option_parameters() -> list[inspect.Parameter]:
-    parameters = []
-    for name, field in VQEOptions.model_fields.items():
-        flags = [f"--{name.replace('_', '-')}"] + ([_SHORT[name]] if name in _SHORT else [])
-        annotation: Any = field.annotation
-        help_text = field.description or ""
-        if name == "active_space":
-            annotation, help_text = str | None, f"{help_text} As ELECTRONS,ORBITALS."
-        if name == "basis":
-            flags.insert(0, "--basis-set")
-        parameters.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=Annotated[_plain(annotation), typer.Option(*flags, help=help_text)],
-            )
-        )
-    return parameters
-
-
-def _plain(annotation: Any) -> Any:
-    """The annotation without pydantic's constraints: VQEOptions checks the values."""
-    import types
-    import typing
-
-    if typing.get_origin(annotation) is Annotated:
-        return _plain(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        first, *others = [_plain(argument) for argument in typing.get_args(annotation)]
-        for other in others:
-            first = first | other
-        return first
-    return annotation
+    """Add the command to the application, with one flag for each field of the models."""
+    add_command(app, "simulate", simulate, _GROUPS)
 
 
 def simulate(
-    asked: dict[str, Any],
+    given: dict[str, Any],
     molecule: Annotated[list[str] | None, typer.Option("-m", "--molecule", help="Name in the catalogue.")] = None,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Molecule file (JSON array).")] = None,
     molecule_index: Annotated[
         int | None, typer.Option("--molecule-index", help="Only this molecule of the file, from 0.")
     ] = None,
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Write records here instead of into the raw object store.")
+    ibm: Annotated[bool, typer.Option("--ibm", help="Short for --engine ibm.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Exact expectation values; --shots is ignored.")] = False,
+    convergence: Annotated[
+        bool,
+        typer.Option("--convergence", help=f"Short for --threshold {DEFAULT_THRESHOLD:g}, where that is not given."),
+    ] = False,
+    dump_config: Annotated[
+        bool,
+        typer.Option("--dump", help="Also write what is asked to run_configs/, without secrets, for --load."),
+    ] = False,
+    load_config: Annotated[
+        Path | None,
+        typer.Option("--load", help="Run what a dumped file asks; flags given besides replace its single values."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Compute runs again that have already landed.")] = False,
-    form: Annotated[Format, typer.Option("--format", help="Form of the printed summary.")] = Format.TABLE,
 ) -> None:
     """Run VQE on molecules and write their records."""
     from pydantic import ValidationError
 
+    from qpipe_resources.metrics_push import performance_monitor
+
     try:
-        options = _options(asked)
-        molecules = _molecules(molecule, file, molecule_index)
-        target = Target(output_dir)
-    except (ValidationError, MoleculeError, OSError) as error:
-        _refuse(error)
+        if dump_config and load_config:
+            raise FlagError(f"--dump and --load {load_config} exclude each other: give one")
+        loaded = load(load_config) if load_config else None
+        molecules = _molecules(molecule, file, molecule_index, loaded)
+        config = RunConfig(
+            molecules=[one.to_record() for one in molecules],
+            # Once for all molecules: a seed that is drawn is one and the same, and is what the file says.
+            options=_options(given, loaded, ibm=ibm, exact=exact, convergence=convergence).resolved(),
+            output=_output(given, loaded),
+            monitoring=_monitoring(given, loaded),
+        )
+        log_to_standard_error(config.output.log_level)
+        target = Target(config.output.output_dir)
+        if config.output.report:
+            config.output.report_folder.mkdir(parents=True, exist_ok=True)
+        monitor = performance_monitor(config.monitoring)
+        if dump_config:
+            _dump(config, file.stem if file else "_".join(map(partition_key, molecules)))
+    except ValidationError as error:
+        _refuse_values(error)
+    except (ValueError, OSError) as error:
+        _refuse(str(error))
+    _run_all(molecules, config, target, monitor)
+
+
+def _run_all(molecules: list[Molecule], config: RunConfig, target: Target, monitor: PerformanceMonitor | None) -> None:
+    """Every molecule, whatever becomes of the others; the exit code tells whether one failed."""
     rows, failed = [], False
     for one in molecules:
         try:
-            record = _run(one, options, target, force=force)
-        except (ValueError, RuntimeError, MemoryError) as error:
+            record = _run(one, config, target, monitor)
+            rows.append(summary(record))
+            if config.output.report:
+                _report(record, config.output)
+        except (ValueError, RuntimeError, MemoryError, OSError) as error:
             print(f"error: {partition_key(one)}: {error}", file=sys.stderr)
             failed = True
-            continue
-        rows.append(summary(record))
+    form = config.output.format
     print_rows([_short(row) for row in rows] if form is Format.TABLE else rows, form)
     if failed:
         raise typer.Exit(1)
 
 
-def _refuse(error: Exception) -> None:
-    from pydantic import ValidationError
+def _report(record: VQEDecoratedResult, output: OutputChoices) -> None:
+    from qpipe_assets.reports.writing import write_run_report
 
-    if isinstance(error, ValidationError):
-        for found in error.errors():
-            name = "--" + str(found["loc"][0]).replace("_", "-") if found["loc"] else "options"
-            print(f"error: {name}: {found['msg']} (got {found['input']!r})", file=sys.stderr)
-    else:
-        print(f"error: {error}", file=sys.stderr)
+    for path in write_run_report(record, output.report_folder):
+        _log.info("the report is in %s", path)
+
+
+def _refuse_values(error: Any) -> NoReturn:
+    from simulation.validation import reasons
+
+    _refuse(reasons(error, partial(flag_of, _GROUPS), shown))
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(2)
 
 
-def _options(asked: dict[str, Any]) -> VQEOptions:
-    space = asked.get("active_space")
-    if isinstance(space, str):
-        parts = space.split(",")
-        if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
-            raise MoleculeError(f"--active-space is {space!r}, expected ELECTRONS,ORBITALS, for example 2,2")
-        asked = asked | {"active_space": ActiveSpace(electrons=int(parts[0]), orbitals=int(parts[1]))}
-    return VQEOptions(**asked)
+def _options(
+    given: dict[str, Any], loaded: RunConfig | None, *, ibm: bool, exact: bool, convergence: bool
+) -> VQEOptions:
+    """The options of the file, replaced by those that were given, and the shorthands for some of them.
+
+    Raises:
+        FlagError: a shorthand contradicts what is asked besides.
+        pydantic.ValidationError: the options are impossible.
+    """
+    explicit = OPTIONS.explicit(given)
+    if ibm and explicit.get("engine", "ibm") != "ibm":
+        raise FlagError(f"--ibm and --engine {explicit['engine']} exclude each other: give one")
+    values = (loaded.options.model_dump() if loaded else {}) | explicit
+    if ibm:
+        values["engine"] = "ibm"
+    if exact:
+        values["shots"] = None
+    if convergence and values.get("threshold") is None:
+        values["threshold"] = DEFAULT_THRESHOLD
+    options = VQEOptions.model_validate(values)
+    if exact and options.sampled:
+        besides = [f"{name}={values[name]!r}" for name in ("noise", "noise_rates", "engine") if values.get(name)]
+        raise FlagError(f"--exact asks for no samples, but {' and '.join(besides)} for some: leave one out")
+    return options
 
 
-def _molecules(names: list[str] | None, file: Path | None, index: int | None) -> list[Molecule]:
-    if (file is None) == (not names):
+def _output(given: dict[str, Any], loaded: RunConfig | None) -> OutputChoices:
+    return OutputChoices.model_validate((loaded.output.model_dump() if loaded else {}) | OUTPUT.explicit(given))
+
+
+def _monitoring(given: dict[str, Any], loaded: RunConfig | None) -> MonitorSettings:
+    """The settings of the file, replaced by those that were given, completed from the environment.
+
+    Raises:
+        MonitorSettingsError: a setting is impossible.
+        FlagError: there are settings of a monitor that is off.
+    """
+    explicit = MONITORING.explicit(given)
+    written = loaded.monitoring.model_dump(include=loaded.monitoring.model_fields_set) if loaded else {}
+    settings = load_monitor_settings(written | explicit, MONITORING.flag)
+    if explicit and "enabled" not in explicit and not settings.enabled:
+        name = next(iter(explicit))
+        raise FlagError(f"{MONITORING.flag(name)} goes with --enable-performance-monitoring, which is off: give both")
+    return settings
+
+
+def _molecules(
+    names: list[str] | None, file: Path | None, index: int | None, loaded: RunConfig | None
+) -> list[Molecule]:
+    if (file is not None) + bool(names) != 1 and (loaded is None or file is not None):
         raise MoleculeError("give molecules by name (-m LiH) or a molecule file (-f molecules.json), one of the two")
+    if names:
+        if index is not None:
+            raise MoleculeError(f"--molecule-index {index} goes with a molecule file (-f)")
+        return [_known(name) for name in names]
     if file is not None:
         found = load_molecules(file)
-        return found if index is None else [select_molecule(found, index)]
-    if index is not None:
-        raise MoleculeError("--molecule-index goes with a molecule file (-f)")
+    else:
+        assert loaded is not None
+        found = [Molecule.from_record(one) for one in loaded.molecules]
+    return found if index is None else [select_molecule(found, index)]
+
+
+def _known(name: str) -> Molecule:
     known = catalogue()
-    unknown = [name for name in names or [] if name not in known]
-    if unknown:
-        raise MoleculeError(f"no molecule {unknown[0]!r} in the catalogue: expected one of {', '.join(known)}")
-    return [known[name] for name in names or []]
+    if name not in known:
+        raise MoleculeError(f"no molecule {name!r} in the catalogue: expected one of {', '.join(known)}")
+    return known[name]
 
 
-class Target:
-    """Where records go: the raw object store, or a folder the user names; one object for each experiment."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._settings = load_settings()
-        if folder is not None:
-            # Now, not after the computation: a folder that cannot be is an error before any work.
-            folder.mkdir(parents=True, exist_ok=True)
-        self._folder = FolderObjectStore(folder.absolute()) if folder else None
-        self._raw = FolderObjectStore(self._settings.raw_results)
-
-    def find(self, molecule: Molecule, experiment: str) -> VQEDecoratedResult | None:
-        """The record of an experiment that is there already."""
-        if self._folder is not None:
-            store, keys = self._folder, {info.key: info.key for info in self._folder.list_objects("", recursive=False)}
-            key = keys.get(f"{experiment}.json")
-        else:
-            store, key = self._raw, self._landing(partition_key(molecule)).objects().get(experiment)
-        return VQEDecoratedResult.model_validate_json(store.get(key).data) if key else None
-
-    def write(self, record: VQEDecoratedResult) -> None:
-        """Land one record, durably."""
-        if self._folder is not None:
-            self._folder.put(f"{record.experiment_id}.json", record.to_json())
-        else:
-            self._landing(partition_key(Molecule.from_record(record.molecule.molecule_data))).land(record)
-
-    def _landing(self, molecule: str) -> Landing:
-        return Landing(self._raw, self._settings, molecule)
+def _dump(config: RunConfig, stem: str) -> None:
+    path = dump(config, stem)
+    _log.info("what is asked is in %s", path)
+    gateway = config.monitoring.pushgateway
+    if gateway is not None and "@" in gateway.get_secret_value():
+        _log.warning("%s has no user and password of the PushGateway: set PUSHGATEWAY_URL where it is loaded", path)
 
 
-def _run(molecule: Molecule, options: VQEOptions, target: Target, *, force: bool) -> VQEDecoratedResult:
+def _run(
+    molecule: Molecule, config: RunConfig, target: Target, monitor: PerformanceMonitor | None
+) -> VQEDecoratedResult:
+    from qpipe_resources.metrics_push import push_run
     from simulation.runner import VQERunner
 
-    options = options.resolved()
-    landed = None if force else target.find(molecule, experiment_id(molecule, options))
+    name, options = partition_key(molecule), config.options
+    identity = experiment_id(molecule, options)
+    _log.debug("%s: experiment %s, %r", name, identity, options)
+    landed = None if config.output.force else target.find(molecule, identity)
     if landed is not None:
-        print(f"{partition_key(molecule)}: already computed; --force computes it again", file=sys.stderr)
+        _log.info("%s: already computed; --force computes it again", name)
         return landed
-    progress = Progress(partition_key(molecule))
+    progress = Progress(name)
     runner = VQERunner(
         molecules=[molecule],
         options=options,
         on_prepared=progress.prepared,
         on_evaluation=progress.evaluated,
         sink=target.write,
+        optimum_of=target.optimum_for(molecule, options),
+        checkpoints=target.checkpoints,
+        monitor=monitor,
     )
     try:
-        return runner.run()[0]
+        record = runner.run()[0]
     finally:
         progress.close()
-
-
-class Progress:
-    """One line on standard error that follows a run: evaluation, energy, error to FCI."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._reference: RunReference | None = None
-        self._drawn = 0.0
-        self._width = 0
-        self._last = ""
-        self._live = sys.stderr.isatty()
-        self._show(f"{name}: Hartree-Fock, integrals and reference energy ...")
-
-    def prepared(self, reference: RunReference) -> None:
-        """The problem stands: its size and its reference energies are known."""
-        self._reference = reference
-
-    def evaluated(self, step: VQEProcess) -> None:
-        """One energy evaluation was made."""
-        assert self._reference is not None
-        lowest = (step.cumulative_min_energy or step.result) + self._reference.nuclear_repulsion
-        text = f"{self._name}: {self._reference.num_qubits} qubits, evaluation {step.iteration}, {lowest:.8f} Ha"
-        if self._reference.exact_energy is not None:
-            text += f", {1000 * (lowest - self._reference.exact_energy):+.4f} mHa to {self._reference.exact_method}"
-        self._last = text
-        if time.monotonic() - self._drawn > _REDRAW_SECONDS:
-            self._show(text)
-
-    def _show(self, text: str) -> None:
-        self._drawn = time.monotonic()
-        if self._live:
-            sys.stderr.write("\r" + text.ljust(self._width))
-            sys.stderr.flush()
-            self._width = len(text)
-        elif not self._last:
-            print(text, file=sys.stderr)
-
-    def close(self) -> None:
-        """Leave the last state on the screen."""
-        if self._live:
-            sys.stderr.write("\r" + self._last.ljust(self._width) + "\n")
-        elif self._last:
-            print(self._last, file=sys.stderr)
+    push_run(record, config.monitoring)
+    return record
 
 
 def summary(record: VQEDecoratedResult) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import types
 import typing
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from simulation.annotations import without_none
 from simulation.record import VQEDecoratedResult
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _avro_record(model: type[BaseModel], seen: set[str]) -> Any:
 
 
 def _avro_field(name: str, field: FieldInfo, seen: set[str]) -> dict[str, Any]:
-    annotation, nullable = _without_none(field.annotation)
+    annotation, nullable = without_none(field.annotation)
     inner = _avro_type(annotation, seen)
     if field.is_required():
         return {"name": name, "type": ["null", inner] if nullable else inner}
@@ -66,7 +66,7 @@ def _arrow_fields(model: type[BaseModel]) -> list[pa.Field]:
     import pyarrow as pa
 
     return [
-        pa.field(name, _arrow_type(_without_none(field.annotation)[0])) for name, field in model.model_fields.items()
+        pa.field(name, _arrow_type(without_none(field.annotation)[0])) for name, field in model.model_fields.items()
     ]
 
 
@@ -81,17 +81,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def _item(annotation: Any) -> Any:
-    return _without_none(typing.get_args(annotation)[0])[0]
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """The annotation without constraints and without None, and whether None was allowed."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _without_none(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        others = [a for a in typing.get_args(annotation) if a is not type(None)]
-        return _without_none(others[0])[0], len(others) < len(typing.get_args(annotation))
-    return annotation, False
+    return without_none(typing.get_args(annotation)[0])[0]
 
 
 def to_avro_container(records: Iterable[VQEDecoratedResult]) -> bytes:

@@ -22,12 +22,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from simulation.molecules import Molecule
     from simulation.options import VQEOptions
     from simulation.record import VQEDecoratedResult
+    from simulation.recording import ScanPosition
 
 MAX_ATTEMPTS = 2
 """A task whose worker died is tried once more: the machine may have run out of memory because of another."""
@@ -50,12 +52,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class SimulationTask:
-    """One VQE run: what to compute, and what to note in its record."""
+    """One VQE run: what to compute, the record to start from if it does, and what to note in its own.
+
+    `checkpoints` is the folder for the evaluations of a run that takes long; who lands the record removes its file.
+    """
 
     molecule: Molecule
     options: VQEOptions
     dagster_run_id: str | None = None
     campaign: str | None = None
+    scan: ScanPosition | None = None
+    previous: VQEDecoratedResult | None = None
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,23 +85,40 @@ class Failed(Generic[Task]):
 
 
 def simulate(task: SimulationTask) -> VQEDecoratedResult:
-    """Compute one task (in a worker)."""
+    """Compute one task (in a worker); watched and reported as the environment says (see `MonitorSettings`)."""
+    from qpipe_resources.metrics_push import performance_monitor, push_run
+    from simulation.monitor_settings import load_monitor_settings
     from simulation.runner import VQERunner
 
+    monitoring = load_monitor_settings()
     runner = VQERunner(
         molecules=[task.molecule],
         options=task.options,
         dagster_run_id=task.dagster_run_id,
         campaign=task.campaign,
+        scan=task.scan,
+        optimum_of=lambda _: _optimum(task),
+        checkpoints=task.checkpoints,
+        monitor=performance_monitor(monitoring),
     )
-    return runner.run()[0]
+    (record,) = runner.run()
+    push_run(record, monitoring)
+    return record
+
+
+def _optimum(task: SimulationTask) -> Sequence[float]:
+    from simulation.orbital_matching import optimum_at
+
+    if task.previous is None:
+        raise ValueError(f"experiment {task.options.previous}, from which the run starts, was not given")
+    return optimum_at(task.previous, task.molecule, task.options)
 
 
 def default_workers(cores: int) -> int:
     """Processes for a machine with `cores`: half of them, at least one and at most eight.
 
-    Aer uses threads from 14 qubits on (BeH2 and H2O in STO-3G have 14), so a single run still gets the whole machine
-    when there are two cores, and a campaign leaves half of the processes' memory to large state vectors.
+    Aer uses threads above 14 qubits only, so a single run still gets the whole machine when there are two cores, and a
+    campaign leaves half of the processes' memory to large state vectors.
     """
     return max(1, min(8, cores // 2))
 
@@ -242,7 +267,8 @@ def _outcome(task: Any, answer: tuple[bool, Any], attempt: int) -> Finished[Any,
 def _serve(pipe: pipes.Connection, threads: int, preload: tuple[str, ...]) -> None:
     """A worker's life: import, then answer tasks until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which decides
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    # Threads of OpenMP that spin while they wait take the cores from the other workers.
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"})
     for module in preload:
         importlib.import_module(module)
     while True:

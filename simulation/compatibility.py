@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 EXCITATION_FAMILY = frozenset({"UCCSD", "kUpCCGSD", "ADAPT"})
 """Products of fermionic excitations: they conserve N_alpha and N_beta, so the sector engine can run them."""
 
-SEEDED_START = frozenset({"EfficientSU2", "RealAmplitudes", "ExcitationPreserving"})
-"""Circuits whose Hartree-Fock point is stationary: `hf` starts a small seeded step away from it."""
-
-SAMPLING_METHODS = frozenset({"automatic", "statevector", "density_matrix", "matrix_product_state", "tensor_network"})
-"""Methods of Aer that can sample any parametrised circuit."""
+SEEDED_START = frozenset({"kUpCCGSD", "EfficientSU2", "RealAmplitudes", "ExcitationPreserving"})
+"""Circuits whose Hartree-Fock point is stationary, or so symmetric that repetitions never part (kUpCCGSD): `hf` starts
+a small seeded step away from it."""
 
 _CANNOT_SAMPLE = {
     "stabilizer": "it simulates Clifford circuits only, and rotations by an angle are not Clifford",
@@ -56,7 +54,7 @@ def _start(o: VQEOptions) -> Iterator[str]:
     if o.init_strategy == "mp2" and o.ansatz not in ("UCCSD", "kUpCCGSD"):
         yield f"init_strategy 'mp2' gives excitation amplitudes, which {o.ansatz} does not have: use 'hf' or 'random'"
     if o.ansatz == "ADAPT" and o.init_strategy not in ("hf", "zeros"):
-        yield f"ADAPT starts from the Hartree-Fock state with no parameters: init_strategy is {o.init_strategy!r}, use 'hf'"
+        yield f"ADAPT starts from the Hartree-Fock state: init_strategy is {o.init_strategy!r}, use 'hf'"
     if o.init_strategy == "previous" and o.previous is None:
         yield "init_strategy 'previous' needs the experiment to start from: give previous"
     if o.init_strategy != "previous" and o.previous is not None:
@@ -77,10 +75,9 @@ def _engine(o: VQEOptions) -> Iterator[str]:
 def _sampling(o: VQEOptions) -> Iterator[str]:
     if o.noise is not None and o.noise_rates is not None:
         yield "noise and noise_rates exclude each other: give one"
-    noisy = o.noise is not None or o.noise_rates is not None
-    if (o.shots is not None or noisy) and o.engine in ("aer", "sector"):
+    if (o.shots is not None or o.noisy) and o.engine in ("aer", "sector"):
         yield f"engine {o.engine!r} is exact and takes neither shots nor noise: use 'aer-shots' or 'auto'"
-    if noisy and o.engine == "ibm":
+    if o.noisy and o.engine == "ibm":
         yield "a noise model is for simulation: engine is 'ibm', use 'aer-shots'"
     if o.sampled and o.ansatz == "ADAPT":
         yield "ADAPT needs exact gradients: leave out shots and noise"
@@ -101,10 +98,10 @@ def _method(o: VQEOptions) -> Iterator[str]:
         yield f"simulation_method {method!r} cannot run VQE: {_CANNOT_SAMPLE[method]}; use 'statevector'"
     elif method == "tensor_network" and not o.gpu:
         yield "simulation_method 'tensor_network' runs on a GPU only: give gpu, or use 'matrix_product_state'"
-    elif method not in ("automatic", "statevector") and not o.sampled:
+    elif method not in (None, "automatic", "statevector") and not o.sampled:
         yield f"simulation_method {method!r} is for sampled runs, exact ones use the state vector: give shots"
 
 
 def _gpu(o: VQEOptions) -> Iterator[str]:
-    if o.gpu and o.simulation_method not in (*_GPU_METHODS, *_CANNOT_SAMPLE):
+    if o.gpu and o.simulation_method not in (None, *_GPU_METHODS, *_CANNOT_SAMPLE):
         yield f"simulation_method {o.simulation_method!r} does not run on a GPU: expected one of {_GPU_METHODS}"

@@ -45,7 +45,7 @@ _CERTIFY_TERM_AMPLITUDE = 6e-9
 TYPICAL_TERMS = 0.3
 """Share of the bound on Pauli terms that the symmetry of a small molecule leaves."""
 
-_ENERGY_ONLY_PER_PARAMETER = 60
+_ENERGY_ONLY_PER_PARAMETER = 15
 _CIRCUIT_PER_PARAMETER = 12
 _REPEATED_PER_PARAMETER = 2.5
 
@@ -75,7 +75,7 @@ def seconds(
     engine: str,
     options: VQEOptions,
 ) -> float | None:
-    """Wall time of a whole run on one core, imports included; None for a device whose queue nobody knows.
+    """Processor time of a whole run on one core, imports included; None for a device whose queue nobody knows.
 
     Args:
         window: Correlated orbitals and electrons.

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from simulation.options import VQEOptions
     from simulation.problem import OrbitalWindow
 
-_ANY_QUBITS = 1 << 30
 _MASK_BITS = 62
 _BASE_BYTES = 450_000_000
 """A process with the simulation's packages imported."""
@@ -57,7 +56,7 @@ class Estimate:
         pauli_terms: Upper bound of the Hamiltonian's Pauli terms, reached by molecules without symmetry.
         memory_bytes: Upper bound of the peak memory.
         evaluations: Energy evaluations, roughly; None where nobody can say.
-        seconds: Wall time on one core, roughly; None where nobody can say.
+        seconds: Processor time of one core, imports included, roughly; None where nobody can say.
         feasible: Whether the run would start.
         refusal: Why not.
         fitting: The largest active space that would fit, if the run does not.
@@ -98,7 +97,7 @@ def estimate(molecule: Molecule, options: VQEOptions) -> Estimate:
 
     choice = choose_engine(options)
     window = _window(molecule, options)
-    refusal = _refusal(molecule, window, options, choice)
+    refusal = _refusal(window, choice)
     qubits = encoding(options.mapper, window.active, window.num_particles).num_qubits
     ansatz = _ansatz(window, options)
     return Estimate(
@@ -144,38 +143,22 @@ def _window(molecule: Molecule, options: VQEOptions, *, frozen_core: bool | None
         options.basis,
         frozen_core=options.frozen_core if frozen_core is None else frozen_core,
         active_space=options.active_space,
-        max_qubits=_ANY_QUBITS,
     )
 
 
-def _refusal(molecule: Molecule, window: OrbitalWindow, options: VQEOptions, choice: EngineChoice) -> str | None:
+def _refusal(window: OrbitalWindow, choice: EngineChoice) -> str | None:
     """What the run itself would say before any work, None where it would start."""
     try:
         choice.check(window)
-        plan_problem(
-            molecule,
-            options.basis,
-            frozen_core=options.frozen_core,
-            active_space=options.active_space,
-            max_qubits=choice.max_qubits,
-        )
-    except (EngineError, ProblemError) as error:
+    except EngineError as error:
         return str(error)
     return None
-
-
-def _fits(window: OrbitalWindow, choice: EngineChoice) -> bool:
-    try:
-        choice.check(window)
-    except EngineError:
-        return False
-    return 2 * window.active <= choice.max_qubits
 
 
 def _fitting(window: OrbitalWindow, choice: EngineChoice) -> ActiveSpace | None:
     from simulation.engines.active_space_fit import largest_fit
 
-    part = largest_fit(window, lambda smaller: _fits(smaller, choice))
+    part = largest_fit(window, lambda smaller: _refusal(smaller, choice) is None)
     return None if part is None else ActiveSpace(electrons=sum(part.num_particles), orbitals=part.active)
 
 
@@ -183,7 +166,7 @@ def _fits_with_frozen_core(molecule: Molecule, options: VQEOptions, choice: Engi
     if options.frozen_core or options.active_space is not None:
         return False
     try:
-        return _fits(_window(molecule, options, frozen_core=True), choice)
+        return _refusal(_window(molecule, options, frozen_core=True), choice) is None
     except ProblemError:  # nothing but core
         return False
 
@@ -201,7 +184,7 @@ def _ansatz(window: OrbitalWindow, options: VQEOptions) -> Ansatz | None:
 def _seconds(
     molecule: Molecule, window: OrbitalWindow, ansatz: Ansatz, engine: str, options: VQEOptions
 ) -> float | None:
-    functions = plan_problem(molecule, options.basis, max_qubits=_ANY_QUBITS).active
+    functions = plan_problem(molecule, options.basis).active
     return cost_model.seconds(window, functions, pauli_terms(window.active), ansatz, engine, options)
 
 

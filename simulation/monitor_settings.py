@@ -22,13 +22,14 @@ from pydantic import (
 
 from simulation.validation import reasons
 
-_VARIABLES = {
+VARIABLES = {
     "enabled": "MONITORING_ENABLED",
     "interval": "MONITORING_INTERVAL",
     "export_format": "MONITORING_EXPORT_FORMAT",
     "pushgateway": "PUSHGATEWAY_URL",
     "container_type": "CONTAINER_TYPE",
 }
+"""Variable of the environment behind each setting that has one."""
 
 
 class MonitorSettingsError(ValueError):
@@ -95,7 +96,7 @@ def load_monitor_settings(given: Mapping[str, Any] | None = None, name: Callable
     """
     values = {field: value for field, value in (given or {}).items() if value is not None}
     sources = {field: name(field) for field in values}
-    for field, variable in _VARIABLES.items():
+    for field, variable in VARIABLES.items():
         text = os.environ.get(variable)
         if text and (field not in values or (field == "pushgateway" and _is_without_credentials(values[field], text))):
             values[field] = text

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from simulation.compatibility import SAMPLING_METHODS, SEEDED_START, refusals
+from simulation.compatibility import SEEDED_START, refusals
 from simulation.optimizers import get_optimizer, optimizer_names
 from simulation.record import ActiveSpace, ExperimentId, NoiseRates
 
@@ -35,7 +35,7 @@ DISPLACEMENT_SEED = 0
 
 DEFAULT_REPS: dict[str, int] = {
     "UCCSD": 1,
-    "kUpCCGSD": 1,
+    "kUpCCGSD": 2,
     "ADAPT": 1,
     "EfficientSU2": 2,
     "RealAmplitudes": 2,
@@ -68,7 +68,7 @@ class VQEOptions(BaseModel):
     )
     ansatz: AnsatzName = Field("UCCSD", description="Parametrised trial state.")
     ansatz_reps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, description="Repetitions of the ansatz; UCC family 1, hardware-efficient ones 2 unless given."
+        None, description="Repetitions of the ansatz; UCCSD 1, the others 2 unless given."
     )
     adapt_threshold: Annotated[FiniteFloat, Field(gt=0)] = Field(
         1e-3, description="ADAPT stops growing when no gradient of its pool is larger (Hartree per radian)."
@@ -97,7 +97,9 @@ class VQEOptions(BaseModel):
     )
     noise: str | None = Field(None, description="Noise of this fake backend, offline, for example FakeManilaV2.")
     noise_rates: NoiseRates | None = Field(None, description="Depolarizing and readout error rates instead.")
-    simulation_method: SimulationMethod = Field("statevector", description="Method of Qiskit Aer.")
+    simulation_method: SimulationMethod | None = Field(
+        None, description="Method of Qiskit Aer for sampled runs; statevector, under noise automatic unless given."
+    )
     optimization_level: Annotated[int, Field(ge=0, le=3)] = Field(
         3, description="Level of Qiskit's transpiler, where noise or a device makes it matter."
     )
@@ -136,12 +138,17 @@ class VQEOptions(BaseModel):
     @property
     def sampled(self) -> bool:
         """Whether energies are estimated from samples rather than exact."""
-        return (
-            self.shots is not None
-            or self.noise is not None
-            or self.noise_rates is not None
-            or self.engine in ("aer-shots", "ibm")
-        )
+        return self.shots is not None or self.noisy or self.engine in ("aer-shots", "ibm")
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a noise model was asked for."""
+        return self.noise is not None or self.noise_rates is not None
+
+    @property
+    def aer_method(self) -> SimulationMethod:
+        """Method of Qiskit Aer; under noise its own choice, since a state vector would run every shot by itself."""
+        return self.simulation_method or ("automatic" if self.noisy else "statevector")
 
     def resolved(self) -> VQEOptions:
         """The same options with nothing left open, and what the run does not use back at its default.
@@ -158,8 +165,6 @@ class VQEOptions(BaseModel):
         settled |= {"ansatz_reps": self.reps, "seed": self._settled_seed()}
         if self.sampled:
             settled["shots"] = self.shots or DEFAULT_SHOTS
-            method = self.simulation_method
-            settled["simulation_method"] = method if method in SAMPLING_METHODS else "statevector"
         return self.model_copy(update=settled)
 
     def _settled_seed(self) -> int | None:

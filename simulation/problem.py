@@ -119,7 +119,8 @@ def build_problem(
             qubits; all before any integral is computed.
         SCFConvergenceError: Hartree-Fock does not converge.
     """
-    mol, window = _plan(molecule, basis, frozen_core, active_space, max_qubits)
+    mol, window = _plan(molecule, basis, frozen_core, active_space)
+    _check_size(molecule, basis, window, max_qubits)
     from pyscf import lib
 
     with lib.with_omp_threads(1):
@@ -150,14 +151,13 @@ def plan_problem(
     *,
     frozen_core: bool = False,
     active_space: ActiveSpace | None = None,
-    max_qubits: int = MAX_QUBITS,
 ) -> OrbitalWindow:
-    """The orbitals and electrons that `build_problem` would correlate, without computing anything.
+    """The orbitals and electrons that `build_problem` would correlate, without computing anything, of any size.
 
     Raises:
-        ProblemError: as `build_problem`.
+        ProblemError: as `build_problem`, but for the size.
     """
-    return _plan(molecule, basis, frozen_core, active_space, max_qubits)[1]
+    return _plan(molecule, basis, frozen_core, active_space)[1]
 
 
 def orbital_window(
@@ -191,7 +191,7 @@ def orbital_window(
 
 
 def _plan(
-    molecule: Molecule, basis: str, frozen_core: bool, active_space: ActiveSpace | None, max_qubits: int
+    molecule: Molecule, basis: str, frozen_core: bool, active_space: ActiveSpace | None
 ) -> tuple[Any, OrbitalWindow]:
     if basis not in BASES:
         raise ProblemError(f"basis is {basis!r}, expected one of {BASES}")
@@ -199,7 +199,6 @@ def _plan(
         raise ProblemError("frozen_core and active_space exclude each other: give one")
     mol = _pyscf_molecule(molecule, basis)
     window = orbital_window(molecule, mol.nao, frozen_core=frozen_core, active_space=active_space)
-    _check_size(molecule, basis, window, max_qubits)
     return mol, window
 
 

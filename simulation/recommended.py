@@ -1,6 +1,6 @@
 """The options that bring each shipped molecule in STO-3G within chemical accuracy, from the Hartree-Fock start.
 
-Most need nothing: the defaults (UCCSD, L-BFGS-B, exact gradient) stay below 0.4 mHa. Two do not:
+Most need nothing: the defaults (UCCSD, L-BFGS-B, exact gradient) stay below 0.5 mHa. Two do not:
 
 - N2 has a triple bond. UCCSD once is 2.2 mHa above FCI, twice 0.5 mHa (20 qubits, all orbitals).
 - CO2 in all its 15 orbitals (30 qubits) does not fit. The active space leaves the three 1s cores and the two

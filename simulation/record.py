@@ -184,8 +184,8 @@ class VQEDecoratedResult(RecordPart):
     is not about the molecule asked. `versions` is JSON text, `started_at` ISO 8601 in UTC.
     `energy_standard_error` is the statistical error of a sampled `total_energy` (Hartree). `active_space` holds the
     correlated electrons and orbitals whenever some are not, `frozen_orbitals` the doubly occupied ones below them.
-    `device` is CPU or GPU. `scan_coordinate` and `scan_value` (angstrom or degree) place a point of a potential-energy
-    scan, `previous_experiment` is the experiment whose optimum the run started from.
+    `device` is CPU, GPU or QPU. `scan_coordinate` and `scan_value` (angstrom or degree) place a point of a
+    potential-energy scan, `previous_experiment` is the experiment whose optimum the run started from.
     """
 
     vqe_result: VQEResult

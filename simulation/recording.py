@@ -160,7 +160,7 @@ def record_of(
         replicate=options.replicate,
         energy_standard_error=solved.solution.best.std if options.sampled else None,
         noise_rates=options.noise_rates,
-        simulation_method=options.simulation_method,
+        simulation_method=options.aer_method,
         optimization_level=options.optimization_level if options.sampled else None,
         device=solved.engine.device,
         scan_coordinate=scan.coordinate if scan else None,

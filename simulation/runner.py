@@ -322,14 +322,10 @@ def _prepare(molecule: Molecule, options: VQEOptions, choice: EngineChoice) -> P
     from simulation.mapping import MAPPERS
     from simulation.problem import build_problem, plan_problem
 
-    space: dict[str, Any] = {
-        "frozen_core": options.frozen_core,
-        "active_space": options.active_space,
-        "max_qubits": choice.max_qubits,
-    }
+    space: dict[str, Any] = {"frozen_core": options.frozen_core, "active_space": options.active_space}
     choice.check(plan_problem(molecule, options.basis, **space))
     began = time.perf_counter()
-    problem = build_problem(molecule, options.basis, **space)
+    problem = build_problem(molecule, options.basis, **space, max_qubits=choice.max_qubits)
     built = time.perf_counter()
     hamiltonian = MAPPERS[options.mapper]().map(problem)
     mapped = time.perf_counter()
@@ -351,7 +347,7 @@ def _certified_energy(prepared: Prepared, solved: Solved, options: VQEOptions) -
     from simulation.certification import SAMPLING_TOLERANCE, TOLERANCE_HARTREE, aer_energy, certify
 
     best, qasm = solved.solution.best, solved.ansatz.qasm3()
-    if options.noise is not None or options.noise_rates is not None or options.engine == "ibm":
+    if options.noisy or options.engine == "ibm":
         electronic = aer_energy(qasm, prepared.terms, best.parameters)
     else:
         tolerance = TOLERANCE_HARTREE + SAMPLING_TOLERANCE * best.std

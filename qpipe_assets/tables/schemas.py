@@ -172,7 +172,7 @@ NORMALIZED: tuple[Table, ...] = (
             Column("readout_error", "double", "Probability to read a qubit wrongly"),
             Column("simulation_method", "string", "Method of Qiskit Aer"),
             Column("optimization_level", "int", "Level of Qiskit's transpiler, where noise or a device made it matter"),
-            Column("device", "string", "CPU or GPU"),
+            Column("device", "string", "CPU, GPU or QPU"),
             Column("scan_coordinate", "string", "Bond or angle that a potential-energy scan varies"),
             Column("scan_value", "double", "Its value", "angstrom or degree"),
             Column("previous_experiment", "string", "Experiment whose optimum was the initial point"),

@@ -72,7 +72,7 @@ class AerEngine(Engine):
         """Aer's state vector up to a global phase, shape `(2^num_qubits,)`."""
         return self._states.at(parameters)
 
-    def observables(self, parameters: NDArray[np.float64]) -> Observables:
+    def _observables(self, parameters: NDArray[np.float64]) -> Observables:
         """<N>, <S_z> and <S^2> over the whole Fock space."""
         return observables_of(self.state(parameters), self._encoding)
 

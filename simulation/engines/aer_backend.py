@@ -34,7 +34,7 @@ def select_device(options: VQEOptions) -> str:
         return "GPU"
     where = f"gpu=True but Qiskit Aer finds only {', '.join(found)}"
     install = "install the extra qpipe[gpu] in place of qiskit-aer, on a machine with an NVIDIA GPU"
-    if options.simulation_method == "tensor_network":
+    if options.aer_method == "tensor_network":
         raise EngineError(f"{where}, and simulation_method 'tensor_network' runs on a GPU only: {install}")
     if not options.cpu_fallback:
         raise EngineError(f"{where}: {install}, or give cpu_fallback to run on the CPU")

@@ -58,7 +58,7 @@ class AerShotsEngine(Engine):
         device = select_device(options)
         super().__init__(
             ansatz.num_parameters,
-            backend=backend_name(options.simulation_method, device),
+            backend=backend_name(options.aer_method, device),
             noise_backend=noise_label(options),
             device=device,
         )
@@ -71,16 +71,16 @@ class AerShotsEngine(Engine):
         self._states = CircuitStates(self._shift.circuit, build_simulator(options, device))
         self._sampler = self._choose_sampler(options, device)
 
-    def observables(self, parameters: NDArray[np.float64]) -> Observables:
+    def _observables(self, parameters: NDArray[np.float64]) -> Observables:
         """<N>, <S_z> and <S^2> of the trial state itself: exact, without noise."""
         return observables_of(self._states.at(self._shift.angles(parameters)), self._encoding)
 
     def _choose_sampler(self, options: VQEOptions, device: str) -> Sampler:
         noise = build_noise(options)
-        if noise is None and options.simulation_method in ("statevector", "automatic"):
+        if noise is None and options.aer_method in ("statevector", "automatic"):
             return StateSampler(self._states, self._groups, self._shots)
         simulator = build_simulator(
-            options, device, method=options.simulation_method, noise_model=None if noise is None else noise.model
+            options, device, method=options.aer_method, noise_model=None if noise is None else noise.model
         )
         program, level = self._shift.circuit, options.optimization_level
         return CircuitSampler(program, self._groups, self._shots, simulator, noise, level)

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from simulation.record import UNDEFINED_NOISE
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from simulation.observables import Observables
@@ -81,19 +82,34 @@ class Engine(ABC):
         """Give back what the engine holds outside this process; it cannot be used afterwards."""
 
     def energy(self, parameters: NDArray[np.float64]) -> Evaluation:
-        """The energy at `parameters` (radian), shape `(num_parameters,)`."""
+        """The energy at `parameters` (radian), shape `(num_parameters,)`.
+
+        Raises:
+            ValueError: another number of parameters.
+        """
+        self._check_shape(parameters)
         self.energy_evaluations += 1
         return self._energy(parameters)
 
     def energy_and_gradient(self, parameters: NDArray[np.float64]) -> Evaluation:
-        """Energy and gradient in one pass."""
+        """Energy and gradient in one pass; see `energy`."""
+        self._check_shape(parameters)
         self.energy_evaluations += 1
         self.gradient_evaluations += 1
         return self._energy_and_gradient(parameters)
 
-    @abstractmethod
     def observables(self, parameters: NDArray[np.float64]) -> Observables:
-        """<N>, <S_z> and <S^2> of the trial state; not counted as an evaluation."""
+        """<N>, <S_z> and <S^2> of the trial state; not counted as an evaluation. See `energy`."""
+        self._check_shape(parameters)
+        return self._observables(parameters)
+
+    def _check_shape(self, parameters: NDArray[np.float64]) -> None:
+        # Compiled kernels read where they are told to, without looking.
+        if np.shape(parameters) != (self.num_parameters,):
+            raise ValueError(f"parameters have the shape {np.shape(parameters)}, expected ({self.num_parameters},)")
+
+    @abstractmethod
+    def _observables(self, parameters: NDArray[np.float64]) -> Observables: ...
 
     @abstractmethod
     def _energy(self, parameters: NDArray[np.float64]) -> Evaluation: ...

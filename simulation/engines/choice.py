@@ -107,7 +107,7 @@ def _aer_shots(options: VQEOptions, reason: str) -> EngineChoice:
     from simulation.engines.aer_backend import select_device
     from simulation.engines.noise import check_noise
 
-    density = options.simulation_method == "density_matrix"
+    density = options.aer_method == "density_matrix"
     max_qubits = aer_shots.MAX_DENSITY_MATRIX_QUBITS if density else aer.MAX_QUBITS
 
     def check(window: OrbitalWindow) -> None:

@@ -129,7 +129,7 @@ class RuntimeEngine(Engine):
         self._session = Session(backend=machine)
         self._estimator = EstimatorV2(mode=self._session, options={"default_shots": options.shots})
 
-    def observables(self, parameters: NDArray[np.float64]) -> Observables:
+    def _observables(self, parameters: NDArray[np.float64]) -> Observables:
         """<N>, <S_z> and <S^2> of the trial state itself, by Aer: exact, without the device's noise."""
         return observables_of(self._states.at(self._shift.angles(parameters)), self._encoding)
 

@@ -83,6 +83,7 @@ class SectorEngine(Engine):
         """The CI vector, shape `(number of determinants,)`."""
         from simulation.engines.sector_kernels import prepare
 
+        self._check_shape(parameters)
         space = self._space
         state, alpha, beta = (np.empty(size) for size in (len(space), len(space.alpha), len(space.beta)))
         prepare(np.asarray(parameters, dtype=np.float64), *self._rotations, alpha, beta, state)
@@ -106,7 +107,7 @@ class SectorEngine(Engine):
         self.num_parameters = ansatz.num_parameters
         self._rotations = _rotations(ansatz, self._space)
 
-    def observables(self, parameters: NDArray[np.float64]) -> Observables:
+    def _observables(self, parameters: NDArray[np.float64]) -> Observables:
         """<N>, <S_z> and <S^2>; the first two are exact by construction."""
         return measure(self._space.words, self.state(parameters), self._space.num_orbitals)
 

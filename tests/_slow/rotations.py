@@ -23,11 +23,11 @@ def annihilator(num_qubits: int, orbital: int) -> np.ndarray:
     return matrix
 
 
-def rotate(state, angles, lower, upper, sign, first):
+def rotate(state, angles, lower, upper, first):
     result = state.copy()
     for e, angle in enumerate(angles):
         for m in range(first[e], first[e + 1]):
             a, b = result[lower[m]], result[upper[m]]
-            result[lower[m]] = np.cos(angle) * a + sign[m] * np.sin(angle) * b
-            result[upper[m]] = np.cos(angle) * b - sign[m] * np.sin(angle) * a
+            result[lower[m]] = np.cos(angle) * a + np.sin(angle) * b
+            result[upper[m]] = np.cos(angle) * b - np.sin(angle) * a
     return result

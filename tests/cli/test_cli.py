@@ -1,4 +1,4 @@
-"""The qpipe command: forms of output, exit codes, landing, provenance."""
+"""The qpipe command: forms of output, exit codes, provenance."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from qpipe_assets.reading import UnknownExperimentError, open_lakehouse
 from qpipe_assets.tables.installation import open_installation
-from qpipe_cli.main import app
-from simulation.record import VQEDecoratedResult
+from tests.cli.conftest import qpipe, rows
 from tests.synthetic import plain_record
 
 OBJECTS = "experiments/experiment.vqe/molecule=H2/year=2026/month=11/day=21"
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("QPIPE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -35,81 +25,6 @@ def ingested(home: Path) -> Path:
         installation.ingest().run("H2")
     installation.ml_features().run("H2")
     return home
-
-
-def qpipe(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
-
-
-def rows(result: Result) -> list[dict[str, Any]]:
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
-
-
-def records(home: Path) -> list[VQEDecoratedResult]:
-    found = sorted((home / "raw-results" / "experiments").rglob("*.json"))
-    return [VQEDecoratedResult.model_validate_json(path.read_bytes()) for path in found]
-
-
-def test_simulate_prints_json_alone_and_lands_the_record(home: Path) -> None:
-    result = qpipe("simulate", "-m", "H2", "--format", "json")
-    (row,) = rows(result)
-    assert {"molecule", "basis", "error_mha", "evaluations", "valid", "engine", "experiment_id"} <= set(row)
-    assert abs(row["error_mha"]) < 1e-3
-    assert "evaluation" in result.stderr
-    (record,) = records(home)
-    assert record.experiment_id == row["experiment_id"]
-
-
-def test_simulate_skips_a_landed_run_and_force_repeats_it_byte_for_byte(home: Path) -> None:
-    seeded = ("simulate", "-m", "H2", "--ansatz", "EfficientSU2", "--init-strategy", "random", "--seed", "3")
-    assert qpipe(*seeded).exit_code == 0
-    (first,) = records(home)
-    assert "already computed" in qpipe(*seeded).stderr
-    assert records(home)[0].wall_time == first.wall_time
-    assert qpipe(*seeded, "--force").exit_code == 0
-    second = records(home)[-1]
-    assert second.wall_time != first.wall_time
-    assert second.experiment_id == first.experiment_id
-    one, two = (json.dumps([s.model_dump() for s in r.vqe_result.iteration_list]) for r in (first, second))
-    assert one == two
-
-
-def test_simulate_reads_a_molecule_file_and_writes_where_it_is_told(home: Path, tmp_path: Path) -> None:
-    file = tmp_path / "molecules.json"
-    file.write_text(json.dumps([{"symbols": ["H", "H"], "coords": [[0, 0, 0], [0, 0, 0.7414]]}]))
-    out = tmp_path / "out"
-    (row,) = rows(qpipe("simulate", "-f", str(file), "--output-dir", str(out), "--format", "json"))
-    assert [path.name for path in out.iterdir()] == [f"{row['experiment_id']}.json"]
-    assert not (home / "raw-results").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["-m", "Xx"], "Xx"),
-        (["-m", "H2", "--basis", "sto-9g"], "sto-9g"),
-        (["-m", "H2", "--ansatz-reps", "0"], "ansatz-reps"),
-        (["-m", "H2", "--max-iterations", "5", "--threshold", "1e-3"], "exclude each other"),
-        (["-m", "H2", "--active-space", "two"], "two"),
-        (["-f", "no-such-file.json"], "no-such-file.json"),
-        ([], "molecule"),
-    ],
-)
-def test_bad_input_is_refused_before_any_work_naming_it(home: Path, arguments: list[str], named: str) -> None:
-    result = qpipe("simulate", *arguments)
-    assert result.exit_code == 2
-    assert named in result.stderr
-    assert not home.exists()
-
-
-def test_an_output_folder_that_cannot_be_is_refused_before_any_work(home: Path, tmp_path: Path) -> None:
-    file = tmp_path / "taken"
-    file.write_text("")
-    result = qpipe("simulate", "-m", "H2", "--output-dir", str(file))
-    assert result.exit_code == 2
-    assert "taken" in result.stderr
-    assert "evaluation" not in result.stderr
 
 
 def test_tables_counts_rows_snapshots_and_tags(ingested: Path) -> None:

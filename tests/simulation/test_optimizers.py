@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from simulation.ansatz import UCCSD, EfficientSU2
 from simulation.engines.aer import AerEngine
@@ -107,6 +108,15 @@ def test_same_run_twice_is_the_same_bytes(problems, name):
     assert first.iterations == second.iterations
 
 
+@pytest.mark.parametrize("name", ["L-BFGS-B", "SLSQP", "BFGS", "trust-exact", "COBYQA"])
+def test_number_of_blas_threads_does_not_change_a_byte(problems, name):
+    found = []
+    for threads in (1, 4):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(run(problems, "NH3", name, max_evaluations=40)[0].iterations)
+    assert found[0] == found[1]
+
+
 def test_thresholds_become_each_methods_own():
     start, limits = np.zeros(4), Limits(threshold=1e-4, energy_scale=50.0)
 
@@ -153,7 +163,7 @@ class Valley(Engine):
     def _energy_and_gradient(self, parameters):
         raise AssertionError("SPSA asks for energies only")
 
-    def observables(self, parameters):
+    def _observables(self, parameters):
         return Observables(0.0, 0.0, 0.0)
 
 

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from simulation import certification
 from simulation.certification import CertificationError, aer_energy, certify
+from simulation.engines.base import EngineError
 from simulation.identity import experiment_id
 from simulation.metrics import accuracy_score, metric_labels
 from simulation.molecules import Molecule, MoleculeError, catalogue
 from simulation.observables import Observables
 from simulation.options import VQEOptions
-from simulation.problem import ProblemError
 from simulation.record import ActiveSpace, VQEDecoratedResult
 from simulation.runner import VQERunner
 from simulation.validity import judge
@@ -176,9 +176,11 @@ def test_threshold_needs_fewer_evaluations(default_runs):
 
 
 def test_too_large_a_molecule_is_refused_before_computing():
-    with pytest.raises(ProblemError, match="30 qubits"):
+    with pytest.raises(EngineError, match=r"30 qubits.*active_space of \d+ electrons in \d+ orbitals fits"):
         run("CO2")
-    with pytest.raises(ProblemError, match="at most 20"):
+    with pytest.raises(EngineError, match=r"38 qubits.*active_space of \d+ electrons in \d+ orbitals fits"):
+        run("LiH", basis="cc-pvdz")
+    with pytest.raises(EngineError, match=r"at most 20.*fits"):
         run("LiH", basis="6-31g", ansatz="EfficientSU2")
 
 

@@ -134,6 +134,7 @@ VQERunner(
     sink=lambda record: (folder / "record.json").write_bytes(record.to_json()),
 ).run()
 """
+_ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 _TIMINGS = {
     **dict.fromkeys(("hamiltonian_time", "mapping_time", "vqe_time", "total_time", "wall_time", "started_at"), True),
     "vqe_result": {"minimization_time"},
@@ -141,7 +142,7 @@ _TIMINGS = {
 
 
 def _undisturbed(folder):
-    subprocess.run([sys.executable, "-c", _PROGRAM, str(folder)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run([sys.executable, "-c", _PROGRAM, str(folder)], check=True, env=_ENVIRONMENT)
     record = VQEDecoratedResult.model_validate_json((folder / "record.json").read_bytes())
     return record.model_dump(exclude=_TIMINGS), record.experiment_id
 
@@ -151,7 +152,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_record(tmp_path):
     whole.mkdir(), resumed.mkdir()
     expected, experiment = _undisturbed(whole)
     noted = checkpoint_path(resumed, experiment)
-    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(resumed)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(resumed)], env=_ENVIRONMENT)
     deadline = time.monotonic() + 60
     while not noted.exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -306,6 +306,22 @@ def test_a_point_that_starts_above_hartree_fock_is_computed_afresh_and_the_bette
     assert not starts_badly(records[0.9]) and not starts_badly(records[0.7])
 
 
+def test_both_starts_compute_every_point_twice_but_the_first():
+    asked = []
+
+    def compute(planned, previous):
+        asked.append((planned.point.value, planned.options.init_strategy))
+        return VQERunner(
+            molecules=[planned.point.molecule],
+            options=planned.options,
+            optimum_of=lambda _: optimum_at(previous, planned.point.molecule, planned.options),
+        ).run()[0]
+
+    planned = plan_scan(catalogue()["H2"], spec("bond", 0, 1, values=[0.7, 0.9, 1.1], both_starts=True), UNCERTIFIED)
+    assert len(list(walk(planned, compute))) == 3
+    assert asked == [(0.7, "hf"), (0.9, "previous"), (0.9, "hf"), (1.1, "previous"), (1.1, "hf")]
+
+
 def test_a_valid_run_stands_before_a_lower_one_that_is_not():
     record = scan_records("H2", spec("bond", 0, 1, values=[0.7, 0.9]))[0.7]
     lower = record.model_copy(update={"total_energy": record.total_energy - 1, "valid": False})

@@ -28,7 +28,7 @@ class Bowl(Engine):
         gradient = 2 * (parameters - np.arange(len(parameters)))
         return Evaluation(self._energy(parameters).energy, gradient, 0.25)
 
-    def observables(self, parameters):
+    def _observables(self, parameters):
         return Observables(0.0, 0.0, 0.0)
 
 

@@ -1,0 +1,1 @@
+"""Reports on finished runs, from their records alone: nothing is computed anew."""

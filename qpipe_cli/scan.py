@@ -1,0 +1,274 @@
+"""`qpipe scan`: a potential-energy curve along a bond or an angle, every point a landed record, and its plot."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from qpipe_assets.scan_plot import FORMATS, scan_image
+from qpipe_cli.logs import log_to_standard_error
+from qpipe_cli.option_flags import FlagError, FlagGroup
+from qpipe_cli.output import Format, print_rows
+from qpipe_cli.progress import Progress
+from qpipe_cli.run_config import OutputChoices
+from qpipe_cli.simulate import OPTIONS
+from qpipe_cli.target import Target
+from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key, select_molecule
+from simulation.options import VQEOptions
+from simulation.record import VQEDecoratedResult
+from simulation.scans import PlannedPoint, ScanSpec, plan_scan, scan_of, walk
+from simulation.validation import reasons
+
+_OUTPUT = FlagGroup(OutputChoices, "Output", prefix="output_", hidden=("report",))
+_GROUPS = (OPTIONS, _OUTPUT)
+_DECIMALS = {"coordinate": 6, "vqe_energy": 8, "hf_energy": 8, "fci_energy": 8, "error_mha": 4}
+_TABLE = ("coordinate", "vqe_energy", "hf_energy", "fci_energy", "error_mha", "valid", "evaluations", "start")
+
+_log = logging.getLogger(__name__)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application, with one flag for each option of a run."""
+    fixed = inspect.signature(scan, eval_str=True).parameters
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in fixed.items() if name != "given"]
+    parameters = [*own, *(parameter for group in _GROUPS for parameter in group.parameters())]
+
+    def command(**given: Any) -> None:
+        scan({k: v for k, v in given.items() if k not in fixed}, **{k: v for k, v in given.items() if k in fixed})
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__doc__ = scan.__doc__
+    app.command(name="scan")(command)
+
+
+def scan(
+    given: dict[str, Any],
+    molecule: Annotated[str | None, typer.Option("-m", "--molecule", help="Name in the catalogue.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help='Molecule file; an entry may carry its own "scan".')
+    ] = None,
+    molecule_index: Annotated[
+        int | None, typer.Option("--molecule-index", help="This molecule of the file, from 0.")
+    ] = None,
+    bond: Annotated[str | None, typer.Option("--bond", metavar="I,J", help="Scan the distance of two atoms.")] = None,
+    angle: Annotated[
+        str | None, typer.Option("--angle", metavar="I,J,K", help="Scan the angle of three atoms, its vertex J.")
+    ] = None,
+    start: Annotated[float | None, typer.Option("--from", help="First value, angstrom or degree.")] = None,
+    stop: Annotated[float | None, typer.Option("--to", help="Last value.")] = None,
+    points: Annotated[int | None, typer.Option("--points", help="Number of values, both ends included.")] = None,
+    values: Annotated[
+        str | None, typer.Option("--values", metavar="V,V,...", help="The values themselves instead.")
+    ] = None,
+    both_starts: Annotated[
+        bool,
+        typer.Option("--both-starts", help="Compute every point afresh, too, and keep the lower energy."),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Where the plot goes, .png, .svg or .pdf; MOLECULE-COORDINATE.png unless given."),
+    ] = None,
+) -> None:
+    """Scan a bond or an angle by VQE: the curve of energies beside Hartree-Fock and FCI.
+
+    Each point starts from its neighbour's optimum. Points that have landed are not computed again, so a scan that was
+    stopped goes on.
+    """
+    try:
+        chosen, own_scan = _molecule(molecule, file, molecule_index)
+        spec = _spec(own_scan, bond=bond, angle=angle, start=start, stop=stop, points=points, values=values)
+        if both_starts:
+            spec = spec.model_copy(update={"both_starts": True})
+        options = VQEOptions.model_validate(OPTIONS.explicit(given))
+        output = OutputChoices.model_validate(_OUTPUT.explicit(given))
+        planned = plan_scan(chosen, spec, options)
+        picture = _picture(plot, output, chosen, spec)
+        log_to_standard_error(output.log_level)
+        target = Target(output.output_dir)
+    except ValidationError as error:
+        _refuse(reasons(error, _flag))
+    except (ValueError, OSError) as error:
+        _refuse(str(error))
+    _run(planned, spec, target, output, picture)
+
+
+def _run(planned: list[PlannedPoint], spec: ScanSpec, target: Target, output: OutputChoices, picture: Path) -> None:
+    points = _Points(target, force=output.force)
+    records: list[VQEDecoratedResult] = []
+    failure = None
+    try:
+        for record in walk(planned, points.compute):
+            records.append(record)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        failure = str(error)
+    records.sort(key=lambda record: record.scan_value or 0.0)
+    rows = [_row(record) for record in records]
+    form = output.format
+    name = partition_key(planned[0].point.molecule)
+    title = f"{name}, {spec.coordinate} ({spec.unit})"
+    print_rows([_short(row) for row in rows] if form is Format.TABLE else rows, form, title=title)
+    if records:
+        initial = records[0].vqe_result.initial_data
+        caption = f"{name}, {records[0].basis_set}, {initial.ansatz_name} x{initial.ansatz_reps}, {initial.optimizer}"
+        picture.write_bytes(scan_image(caption, records, picture.suffix.removeprefix(".")))
+        _log.info("the curve is in %s", picture)
+    if failure is not None:
+        done = f"{len(records)} of {len(planned)} points are done and have landed; run the same command to go on"
+        print(f"error: {points.current}: {failure}\n{done}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+class _Points:
+    """Computes the points of a scan that have not landed, one line of progress for each."""
+
+    def __init__(self, target: Target, *, force: bool) -> None:
+        self._target = target
+        self._force = force
+        self.current = ""
+
+    def compute(self, planned: PlannedPoint, previous: VQEDecoratedResult | None) -> VQEDecoratedResult:
+        """The record of a point, landed."""
+        from simulation.runner import VQERunner
+
+        molecule, position = planned.point.molecule, planned.position
+        self.current = f"{partition_key(molecule)} {position.coordinate} = {position.value:g}"
+        landed = None if self._force else self._target.find(molecule, planned.experiment_id)
+        if landed is not None:
+            _log.info("%s: already computed; --force computes it again", self.current)
+            return landed
+        progress = Progress(self.current)
+        runner = VQERunner(
+            molecules=[molecule],
+            options=planned.options,
+            on_prepared=progress.prepared,
+            on_evaluation=progress.evaluated,
+            sink=self._target.write,
+            optimum_of=lambda experiment: self._optimum(experiment, planned, previous),
+            checkpoints=self._target.checkpoints,
+            scan=position,
+        )
+        try:
+            return runner.run()[0]
+        finally:
+            progress.close()
+
+    def _optimum(self, experiment: str, planned: PlannedPoint, previous: VQEDecoratedResult | None) -> list[float]:
+        """The optimum of a neighbour, or of an experiment from outside the scan, on the orbitals of the point."""
+        from simulation.orbital_matching import optimum_at
+
+        molecule = planned.point.molecule
+        record = previous or self._target.find(molecule, experiment)
+        if record is None:
+            raise ValueError(
+                f"experiment {experiment}, from which the scan is to start, has not landed: compute it first"
+            )
+        return optimum_at(record, molecule, planned.options)
+
+
+def _molecule(name: str | None, file: Path | None, index: int | None) -> tuple[Molecule, ScanSpec | None]:
+    """The molecule, and the scan that its entry in a file carries."""
+    if (name is None) == (file is None):
+        raise MoleculeError("give a molecule by name (-m LiH) or a molecule file (-f molecules.json), one of the two")
+    if file is None:
+        if index is not None:
+            raise MoleculeError(f"--molecule-index {index} goes with a molecule file (-f)")
+        known = catalogue()
+        if name not in known:
+            raise MoleculeError(f"no molecule {name!r} in the catalogue: expected one of {', '.join(known)}")
+        return known[name], None
+    found = load_molecules(file)
+    if index is None and len(found) > 1:
+        raise MoleculeError(f"{file} holds {len(found)} molecules, a scan is of one: give --molecule-index")
+    chosen = select_molecule(found, index or 0)
+    return chosen, scan_of(json.loads(file.read_text(encoding="utf-8"))[index or 0])
+
+
+def _spec(
+    own: ScanSpec | None,
+    *,
+    bond: str | None,
+    angle: str | None,
+    start: float | None,
+    stop: float | None,
+    points: int | None,
+    values: str | None,
+) -> ScanSpec:
+    """The scan that was asked for, or the one the molecule's entry carries.
+
+    Raises:
+        FlagError: neither, or both a bond and an angle, or a list that is not numbers.
+        pydantic.ValidationError: the scan is impossible.
+    """
+    ends = {"start": start, "stop": stop, "points": points, "values": values}
+    if bond is None and angle is None:
+        given = [name for name, value in ends.items() if value is not None]
+        if own is not None and not given:
+            return own
+        raise FlagError("give --bond I,J or --angle I,J,K with --from, --to and --points, or with --values")
+    if bond is not None and angle is not None:
+        raise FlagError(f"--bond {bond} and --angle {angle} exclude each other: give one")
+    asked: dict[str, Any] = {name: value for name, value in ends.items() if value is not None and name != "values"}
+    if values is not None:
+        asked["values"] = _numbers("--values", values, float)
+    kind = "bond" if bond is not None else "angle"
+    return ScanSpec.model_validate({"kind": kind, "atoms": _numbers(f"--{kind}", bond or angle or "", int), **asked})
+
+
+def _numbers(flag: str, text: str, number: type) -> list[Any]:
+    try:
+        return [number(part) for part in text.split(",")]
+    except ValueError:
+        raise FlagError(f"{flag} is {text!r}, expected numbers joined by commas") from None
+
+
+def _picture(plot: Path | None, output: OutputChoices, molecule: Molecule, spec: ScanSpec) -> Path:
+    """Where the plot goes; its folder is made now, not after the computation."""
+    name = f"{partition_key(molecule)}-{spec.coordinate.replace(' ', '-')}.png"
+    path = plot or (output.output_dir or Path()) / name
+    if path.suffix.removeprefix(".") not in FORMATS:
+        raise FlagError(f"--plot is {str(plot)!r}, expected a name that ends in .{', .'.join(FORMATS)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _flag(name: str) -> str:
+    """The flag of a field of any of the models."""
+    found = (group.flag(name) for group in _GROUPS if name.split(".")[0] in group.model.model_fields)
+    return next(found, {"start": "--from", "stop": "--to"}.get(name, f"--{name}"))
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _row(record: VQEDecoratedResult) -> dict[str, Any]:
+    """One point of the curve."""
+    return {
+        "coordinate": record.scan_value,
+        "vqe_energy": record.total_energy,
+        "hf_energy": record.hf_energy,
+        "fci_energy": record.fci_energy,
+        "error_mha": record.energy_error_mha,
+        "valid": record.valid,
+        "invalid_reason": record.invalid_reason,
+        "evaluations": record.energy_evaluations,
+        "start": record.vqe_result.initial_data.init_strategy,
+        "seconds": record.wall_time,
+        "certified_energy": record.certified_energy,
+        "experiment_id": record.experiment_id,
+        "previous_experiment": record.previous_experiment,
+    }
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    places = _DECIMALS
+    return {k: round(row[k], places[k]) if k in places and row[k] is not None else row[k] for k in _TABLE}

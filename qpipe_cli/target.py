@@ -1,0 +1,71 @@
+"""Where the records of `qpipe simulate` go, and what is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qpipe_resources.object_store import FolderObjectStore
+from qpipe_resources.settings import load_settings
+from simulation.molecules import Molecule, partition_key
+from simulation.options import VQEOptions
+from simulation.record import VQEDecoratedResult
+
+if TYPE_CHECKING:
+    from qpipe_assets.landing import Landing
+
+
+class Target:
+    """Where records go: the raw object store, or a folder the user names; one object for each experiment."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._settings = load_settings()
+        if folder is not None:
+            # Now, not after the computation: a folder that cannot be is an error before any work.
+            folder.mkdir(parents=True, exist_ok=True)
+        self._folder = FolderObjectStore(folder.absolute()) if folder else None
+        self._raw = FolderObjectStore(self._settings.raw_results)
+
+    def find(self, molecule: Molecule, experiment: str) -> VQEDecoratedResult | None:
+        """The record of an experiment that is there already."""
+        if self._folder is not None:
+            store, keys = self._folder, {info.key: info.key for info in self._folder.list_objects("", recursive=False)}
+            key = keys.get(f"{experiment}.json")
+        else:
+            store, key = self._raw, self._landing(partition_key(molecule)).objects().get(experiment)
+        return VQEDecoratedResult.model_validate_json(store.get(key).data) if key else None
+
+    def write(self, record: VQEDecoratedResult) -> None:
+        """Land one record, durably."""
+        if self._folder is not None:
+            self._folder.put(f"{record.experiment_id}.json", record.to_json())
+        else:
+            self._landing(partition_key(Molecule.from_record(record.molecule.molecule_data))).land(record)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder for the notes of runs that go on."""
+        return self._settings.home / "checkpoints"
+
+    def optimum_for(self, molecule: Molecule, options: VQEOptions) -> Callable[[str], list[float]]:
+        """What gives the optimum (radian) of an experiment that is here, carried over to a molecule's own orbitals.
+
+        The function raises ValueError where the experiment is not here, or is another kind of run.
+        """
+
+        def optimum(experiment: str) -> list[float]:
+            from simulation.orbital_matching import optimum_at
+
+            record = self.find(molecule, experiment)
+            if record is None:
+                where = self._folder.root if self._folder else f"{self._raw.root}, molecule {partition_key(molecule)}"
+                raise ValueError(f"experiment {experiment} is not in {where}: compute it first")
+            return optimum_at(record, molecule, options)
+
+        return optimum
+
+    def _landing(self, molecule: str) -> Landing:
+        from qpipe_assets.landing import Landing
+
+        return Landing(self._raw, self._settings, molecule)

@@ -1,0 +1,175 @@
+"""Metrics on a PushGateway: names, labels, keys, credentials; a gateway that is down or slow ends nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from qpipe_resources.metrics_push import performance_monitor, push_run
+from simulation.monitor_settings import MonitorSettings, load_monitor_settings
+from simulation.provenance import host
+from simulation.record import VQEDecoratedResult
+from tests.synthetic import plain_record
+
+
+@dataclass
+class Gateway:
+    """A server that remembers what it was asked; method, path, headers and body of every request."""
+
+    url: str = ""
+    requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
+    status: int = 202
+
+    def samples(self, request: int) -> dict[str, tuple[dict[str, str], float]]:
+        text = self.requests[request][3]
+        families = text_string_to_metric_families(text)
+        return {s.name: (s.labels, s.value) for family in families for s in family.samples}
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    seen = Gateway()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            seen.requests.append((self.command, self.path, dict(self.headers), body))
+            self.send_response(seen.status)
+            self.end_headers()
+
+        do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    seen.url = f"http://127.0.0.1:{server.server_port}"
+    yield seen
+    server.shutdown()
+    server.server_close()
+
+
+def settings(url: str, **values: object) -> MonitorSettings:
+    return load_monitor_settings(
+        {"enabled": True, "export_format": "prometheus", "pushgateway": url, "container_type": "cpu"} | values
+    )
+
+
+def record() -> VQEDecoratedResult:
+    return VQEDecoratedResult.model_validate_json(json.dumps(plain_record(1)))
+
+
+def test_the_machines_metrics_are_pushed_under_a_key_of_this_process_and_deleted_at_the_end(gateway: Gateway) -> None:
+    with performance_monitor(settings(gateway.url)):
+        pass
+    methods = [method for method, *_ in gateway.requests]
+    assert methods == ["PUT", "PUT", "DELETE"]
+    (path,) = {path for _, path, *_ in gateway.requests}
+    instance = f"{host()}:{os.getpid()}".replace(":", "%3A")
+    assert path == f"/metrics/job/qp-sys-cpu/container_type/cpu/instance/{instance}"
+    assert set(gateway.samples(1)) >= {
+        "qp_sys_cpu_load_1m",
+        "qp_sys_memory_percent",
+        "qp_sys_memory_used_bytes",
+        "qp_sys_uptime_seconds",
+    }
+    assert "# TYPE qp_sys_memory_percent gauge" in gateway.requests[0][3]
+    assert "# HELP qp_sys_memory_percent" in gateway.requests[0][3]
+
+
+def test_a_runs_metrics_have_all_names_and_labels(gateway: Gateway) -> None:
+    one = record()
+    assert push_run(one, settings(gateway.url))
+    ((method, path, _, _),) = gateway.requests
+    parts = path.removeprefix("/metrics/").split("/")
+    key = dict(zip(parts[::2], parts[1::2], strict=True))
+    initial = one.vqe_result.initial_data
+    assert method == "PUT"
+    assert (key["job"], key["container_type"], key["optimizer"]) == ("qp-vqe", "cpu", initial.optimizer)
+    samples = gateway.samples(0)
+    assert samples["qp_vqe_minimum_energy"][1] == one.vqe_result.minimum
+    assert samples["qp_vqe_iterations_count"][1] == len(one.vqe_result.iteration_list)
+    labels = set(samples["qp_vqe_minimum_energy"][0]) | set(key)
+    assert labels >= {"container_type", "molecule_id", "molecule_symbols", "basis_set", "optimizer", "backend_type"}
+
+
+def test_runs_that_differ_in_seed_or_start_never_overwrite_each_other(gateway: Gateway) -> None:
+    one = record()
+    initial = one.vqe_result.initial_data
+    for changes in ({"seed": 1}, {"seed": 2}, {"init_strategy": "zeros"}):
+        varied = one.vqe_result.model_copy(update={"initial_data": initial.model_copy(update=changes)})
+        push_run(one.model_copy(update={"vqe_result": varied}), settings(gateway.url))
+    assert len({path for _, path, *_ in gateway.requests}) == 3
+
+
+def test_values_with_special_characters_are_escaped_in_the_path(gateway: Gateway) -> None:
+    initial = record().vqe_result.initial_data.model_copy(update={"optimizer": "a/b c+d"})
+    odd = record().model_copy(update={"vqe_result": record().vqe_result.model_copy(update={"initial_data": initial})})
+    push_run(odd, settings(gateway.url))
+    encoded = base64.urlsafe_b64encode(b"a/b c+d").decode()
+    assert f"/optimizer@base64/{encoded}" in gateway.requests[0][1]
+
+
+def test_credentials_of_the_url_are_sent_as_basic_authentication_and_logged_nowhere(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    gateway.status = 401
+    guarded = settings(gateway.url.replace("http://", "http://ann:pa55%2Fword@"))
+    assert not push_run(record(), guarded)
+    with performance_monitor(guarded):
+        pass
+    for _, _, headers, _ in gateway.requests:
+        assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"ann:pa55/word"
+    assert "401" in caplog.text
+    assert "pa55" not in caplog.text
+
+
+def test_a_gateway_that_is_down_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    assert push_run(record(), settings(url)) is False
+    with performance_monitor(settings(url)) as monitor:
+        pass
+    assert monitor.performance_end is not None
+    assert "refused" in caplog.text
+
+
+def test_a_gateway_that_never_answers_delays_a_run_by_less_than_a_second() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with performance_monitor(settings(url)):
+            pass
+        assert time.monotonic() - began < 1
+
+
+def test_the_format_says_where_metrics_go(gateway: Gateway, tmp_path: Path) -> None:
+    folder = tmp_path / "metrics"
+    assert performance_monitor(settings(gateway.url, enabled=False)) is None
+    assert not push_run(record(), settings(gateway.url, enabled=False))
+    assert not push_run(record(), settings(gateway.url, export_format="json"))
+    with performance_monitor(settings(gateway.url, export_format="json", folder=folder)):
+        pass
+    assert gateway.requests == []
+    assert len(list(folder.iterdir())) == 2
+    with performance_monitor(settings(gateway.url, export_format="both", folder=folder)):
+        pass
+    assert len(gateway.requests) == 3
+    assert len(list(folder.iterdir())) == 4
