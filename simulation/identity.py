@@ -65,7 +65,7 @@ def experiment_id(molecule: Molecule, options: VQEOptions) -> str:
         "optimizer": options.optimizer,
         "max_iterations": options.max_iterations,
         "threshold": options.threshold,
-        "estimation": "sampled" if options.sampled else "exact",
+        "estimation": "device" if options.engine == "ibm" else "sampled" if options.sampled else "exact",
         "replicate": options.replicate,
     }
     return _digest(asked | _asked_besides(options))

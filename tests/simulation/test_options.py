@@ -69,6 +69,7 @@ def test_an_option_without_effect_does_not_make_another_experiment():
         {"shots": 1024, "seed": 1},
         {"noise": "FakeManilaV2", "seed": 1},
         {"noise_rates": {"one_qubit": 0.001, "two_qubit": 0.01}, "seed": 1},
+        {"engine": "ibm", "seed": 1},
         {"mapper": "parity"},
         {"ansatz": "ADAPT"},
         {"init_strategy": "previous", "previous": PREVIOUS},
@@ -77,6 +78,12 @@ def test_an_option_without_effect_does_not_make_another_experiment():
 def test_what_changes_the_result_makes_another_experiment(asked):
     molecule = catalogue()["H2"]
     assert experiment_id(molecule, VQEOptions(**asked).resolved()) != experiment_id(molecule, VQEOptions().resolved())
+
+
+def test_a_device_and_a_simulator_are_different_experiments():
+    molecule, seeded = catalogue()["H2"], {"shots": 100, "seed": 1}
+    ids = {experiment_id(molecule, VQEOptions(**seeded, engine=e).resolved()) for e in ("ibm", "aer-shots", "auto")}
+    assert len(ids) == 2
 
 
 def test_identities_of_earlier_versions_stay():
