@@ -155,6 +155,7 @@ def _summary(record: Any) -> dict[str, Any]:
         "engine": record.engine,
         "certified": record.certified_energy is not None,
         "valid": record.valid,
+        "vqe_seconds": record.vqe_time,
     }
 
 

@@ -109,6 +109,7 @@ class CampaignConfig(dg.Config):
         None, description="Bond or angle to scan: every combination of options gives a potential-energy curve."
     )
     force: bool = Field(False, description="Compute again what has already landed.")
+    report: bool = Field(False, description="Write a report (HTML, PDF) of each computed run and of the molecule.")
     campaign: str | None = Field(None, description="A name to find the runs by.")
 
     def geometry(self, partition: str) -> Molecule:

@@ -3,6 +3,7 @@
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 
@@ -10,11 +11,14 @@ from qpipe_assets.campaign import CampaignError, PlannedRun, VQERunsConfig
 from qpipe_assets.connection import connect
 from qpipe_assets.landing import Landing, UndeliveredError
 from qpipe_assets.partitions import molecule
-from qpipe_assets.reports.asset_metadata import MOST_CURVES, convergence_markdown, errors_mha
+from qpipe_assets.reports.asset_metadata import MOST_CURVES, convergence_markdown, errors_mha, molecule_markdown
+from qpipe_assets.reports.sources import LandedRuns
+from qpipe_assets.reports.writing import write_molecule_report, write_run_report
 from qpipe_assets.scan_chains import NothingToStartFromError, ScanChains
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, SimulationWorkers
 from qpipe_resources.simulation_workers import Failed, SimulationTask, WorkerPool
-from simulation.record import VQEDecoratedResult
+from simulation.record import MoleculeData, VQEDecoratedResult
+from simulation.runner import checkpoint_path
 
 SIMULATION_POOL = "simulation"
 
@@ -27,9 +31,12 @@ class _Outcome:
     curves: dict[str, list[float]] = field(default_factory=dict)
     invalid: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    molecule: MoleculeData | None = None
+    reports: list[Path] = field(default_factory=list)
 
     def computed(self, label: str, record: VQEDecoratedResult) -> None:
         """Note what is shown of a computed run."""
+        self.molecule = self.molecule or record.molecule.molecule_data
         self.rows.append(_row(record))
         self.invalid += record.valid is False
         errors = errors_mha(record)
@@ -77,12 +84,21 @@ def vqe_runs(
     skipped = set() if config.force else landed
     wanted = [run for run in planned if run.experiment_id not in skipped]
     context.log.info(f"{partition}: {len(wanted)} runs to compute, {len(skipped)} have landed already")
-    chains = ScanChains(planned, lambda experiment: landing.read(objects.get(experiment)))
-    outcome = _Outcome()
-    for runs in chains.rounds(wanted):
-        _compute(context, runs, landing, simulation_workers.pool(), config.campaign, chains, outcome)
+    campaign = _Campaign(
+        context,
+        landing,
+        simulation_workers.pool(),
+        ScanChains(planned, lambda experiment: landing.read(objects.get(experiment))),
+        name=config.campaign,
+        checkpoints=installation.settings.checkpoints,
+        reports=installation.settings.reports if config.report else None,
+    )
+    outcome = campaign.compute(wanted)
+    if config.report:
+        runs = LandedRuns(installation, context.log.warning).molecule(partition)
+        outcome.reports += write_molecule_report(runs.read(), installation.settings.reports)
     metadata = _metadata(partition, planned, skipped, outcome)
-    if pictures := chains.pictures(partition):
+    if pictures := campaign.chains.pictures(partition):
         metadata["scan"] = dg.MetadataValue.md(pictures)
     if outcome.failures:
         listed = "\n".join(f"- {label}: {reason}" for label, reason in outcome.failures.items())
@@ -94,49 +110,80 @@ def vqe_runs(
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _compute(
-    context: dg.AssetExecutionContext,
-    wanted: list[PlannedRun],
-    landing: Landing,
-    pool: WorkerPool[SimulationTask, VQEDecoratedResult],
-    campaign: str | None,
-    chains: ScanChains,
-    outcome: _Outcome,
-) -> None:
-    """Compute runs side by side; each lands at once and is noted in the outcome and in its chain."""
-    runs: dict[int, PlannedRun] = {}
-    tasks = []
-    for run in wanted:
+@dataclass
+class _Campaign:
+    """The runs of one materialization on their way: computed side by side, landed one by one."""
+
+    context: dg.AssetExecutionContext
+    landing: Landing
+    pool: WorkerPool[SimulationTask, VQEDecoratedResult]
+    chains: ScanChains
+    name: str | None
+    checkpoints: Path
+    reports: Path | None
+    outcome: _Outcome = field(default_factory=_Outcome)
+
+    def compute(self, wanted: list[PlannedRun]) -> _Outcome:
+        """Compute and land the runs, those that start from others after them."""
+        for runs in self.chains.rounds(wanted):
+            self._round(runs)
+        return self.outcome
+
+    def _round(self, wanted: list[PlannedRun]) -> None:
+        started, log = time.monotonic(), self.context.log
+        tasks = [(run, task) for run in wanted if (task := self._task(run)) is not None]
+        runs = {id(task): run for run, task in tasks}
+        results = self.pool.run(
+            [task for _, task in tasks], on_start=lambda task: log.info(f"started {runs[id(task)].label}")
+        )
+        with closing(results):
+            for number, result in enumerate(results, start=1):
+                run = runs[id(result.task)]
+                done = f"[{number}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
+                if isinstance(result, Failed):
+                    self.outcome.failures[run.label] = result.reason
+                    log.error(f"{done} failed {run.label}: {result.reason}\n{result.details}")
+                    continue
+                self.outcome.computed(run.label, result.result)
+                self.chains.note(run, result.result)
+                self._land(run, result.result, done)
+
+    def _task(self, run: PlannedRun) -> SimulationTask | None:
         try:
-            previous = chains.previous(run)
+            previous = self.chains.previous(run)
         except NothingToStartFromError as error:
-            outcome.failures[run.label] = str(error)
-            context.log.error(f"{run.label}: {error}")
-            continue
-        position = run.point.position if run.point else None
-        task = SimulationTask(run.molecule, run.options, context.run.run_id, campaign, position, previous)
-        tasks.append(task)
-        runs[id(task)] = run
-    started = time.monotonic()
-    results = pool.run(tasks, on_start=lambda task: context.log.info(f"started {runs[id(task)].label}"))
-    with closing(results):
-        for number, result in enumerate(results, start=1):
-            run = runs[id(result.task)]
-            label = run.label
-            done = f"[{number}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
-            if isinstance(result, Failed):
-                outcome.failures[label] = result.reason
-                context.log.error(f"{done} failed {label}: {result.reason}\n{result.details}")
-                continue
-            outcome.computed(label, result.result)
-            chains.note(run, result.result)
-            try:
-                key = landing.land(result.result)
-            except UndeliveredError as error:
-                outcome.failures[label] = str(error)
-                context.log.error(f"{done} computed {label}: {error}")
-            else:
-                context.log.info(f"{done} finished {label}: {_verdict(result.result)}; {key}")
+            self.outcome.failures[run.label] = str(error)
+            self.context.log.error(f"{run.label}: {error}")
+            return None
+        return SimulationTask(
+            run.molecule,
+            run.options,
+            self.context.run.run_id,
+            self.name,
+            scan=run.point.position if run.point else None,
+            previous=previous,
+            checkpoints=self.checkpoints,
+        )
+
+    def _land(self, run: PlannedRun, record: VQEDecoratedResult, done: str) -> None:
+        try:
+            key = self.landing.land(record)
+        except UndeliveredError as error:
+            self.outcome.failures[run.label] = str(error)
+            self.context.log.error(f"{done} computed {run.label}: {error}")
+        else:
+            self.context.log.info(f"{done} finished {run.label}: {_verdict(record)}; {key}")
+        # Landed or spooled, the record is on the disk.
+        checkpoint_path(self.checkpoints, run.experiment_id).unlink(missing_ok=True)
+        if self.reports is not None:
+            self._report(run, record, self.reports)
+
+    def _report(self, run: PlannedRun, record: VQEDecoratedResult, folder: Path) -> None:
+        try:
+            self.outcome.reports += write_run_report(record, folder)
+        except Exception as error:  # whatever ails a drawing, the runs that are left must be computed
+            self.outcome.failures[f"report of {run.label}"] = str(error)
+            self.context.log.error(f"report of {run.label}: {error}", exc_info=True)
 
 
 def _verdict(record: VQEDecoratedResult) -> str:
@@ -158,6 +205,11 @@ def _metadata(
     metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
     if outcome.rows:
         metadata["runs"] = dg.MetadataValue.table(outcome.rows, _COLUMNS)
+    if outcome.molecule is not None:
+        metadata["molecule"] = dg.MetadataValue.md(molecule_markdown(partition, outcome.molecule))
+    if outcome.reports:
+        metadata["report"] = dg.MetadataValue.path(str(outcome.reports[-2]))
+        metadata["reports"] = dg.MetadataValue.md("\n".join(f"- {path}" for path in outcome.reports))
     if outcome.curves:
         metadata["convergence"] = dg.MetadataValue.md(convergence_markdown(partition, outcome.curves))
     return metadata

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from qpipe_cli.data import FormatOption
-from qpipe_cli.option_flags import FlagError
-from qpipe_cli.output import Format, print_rows
+from qpipe_cli.molecule_choice import MoleculeFile, MoleculeIndex, MoleculeNames, choose_molecules
+from qpipe_cli.option_flags import FlagError, add_command
+from qpipe_cli.output import Format, print_rows, refuse
 from qpipe_cli.simulate import OPTIONS
 from qpipe_resources.simulation_workers import THREAD_VARIABLES
 from simulation.estimate import Estimate, estimate
-from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key, select_molecule
+from simulation.molecules import Molecule, MoleculeError, partition_key
 from simulation.options import VQEOptions
 from simulation.recommended import recommended_options
 from simulation.validation import reasons
@@ -27,27 +26,14 @@ _TABLE = ("molecule", "ansatz", "engine", "qubits", "electrons", "orbitals", "pa
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application, with one flag for each option of a run."""
-    fixed = inspect.signature(estimate_command, eval_str=True).parameters
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in fixed.items() if name != "given"]
-    parameters = [*own, *OPTIONS.parameters()]
-
-    def command(**given: Any) -> None:
-        options = {key: value for key, value in given.items() if key not in fixed}
-        estimate_command(options, **{key: value for key, value in given.items() if key in fixed})
-
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = estimate_command.__doc__
-    app.command(name="estimate")(command)
+    add_command(app, "estimate", estimate_command, (OPTIONS,))
 
 
 def estimate_command(
     given: dict[str, Any],
-    molecule: Annotated[list[str] | None, typer.Option("-m", "--molecule", help="Name in the catalogue.")] = None,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="Molecule file (JSON array).")] = None,
-    molecule_index: Annotated[
-        int | None, typer.Option("--molecule-index", help="Only this molecule of the file, from 0.")
-    ] = None,
+    molecule: MoleculeNames = None,
+    file: MoleculeFile = None,
+    molecule_index: MoleculeIndex = None,
     recommended: Annotated[
         bool, typer.Option("--recommended", help="Start from the options that are recommended for each molecule.")
     ] = False,
@@ -71,13 +57,13 @@ def estimate_command(
                 one,
                 VQEOptions.model_validate((recommended_options(partition_key(one)) if recommended else {}) | explicit),
             )
-            for one in _molecules(molecule, file, molecule_index)
+            for one in choose_molecules(molecule, file, molecule_index)
         ]
         estimates = [estimate(one, options) for one, options in asked]
     except ValidationError as error:
-        _refuse(reasons(error, OPTIONS.flag))
+        refuse(reasons(error, OPTIONS.flag))
     except (FlagError, EngineError, ProblemError, MoleculeError, ValueError, OSError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     rows = [_row(found) for found in estimates]
     if measure:
         for row, found, (one, options) in zip(rows, estimates, asked, strict=True):
@@ -88,21 +74,6 @@ def estimate_command(
             print(f"{found.molecule}: {found.refusal}", file=sys.stderr)
     if not all(found.feasible for found in estimates):
         raise typer.Exit(1)
-
-
-def _molecules(names: list[str] | None, file: Path | None, index: int | None) -> list[Molecule]:
-    if (file is None) == (not names):
-        raise MoleculeError("give molecules by name (-m LiH) or a molecule file (-f molecules.json), one of the two")
-    if file is not None:
-        found = load_molecules(file)
-        return found if index is None else [select_molecule(found, index)]
-    if index is not None:
-        raise MoleculeError(f"--molecule-index {index} goes with a molecule file (-f)")
-    known = catalogue()
-    unknown = [name for name in names or [] if name not in known]
-    if unknown:
-        raise MoleculeError(f"no molecule {unknown[0]!r} in the catalogue: expected one of {', '.join(known)}")
-    return [known[name] for name in names or []]
 
 
 def _measured(molecule: Molecule, options: VQEOptions, predicted: Estimate) -> dict[str, Any]:
@@ -139,11 +110,6 @@ def _measured(molecule: Molecule, options: VQEOptions, predicted: Estimate) -> d
         "measured_seconds": round(seconds, 2),
         "measured_over_predicted": None if ratio is None else round(ratio, 2),
     }
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(2)
 
 
 def _row(found: Estimate) -> dict[str, Any]:

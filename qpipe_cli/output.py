@@ -8,7 +8,9 @@ import enum
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+import typer
 
 _UNLIMITED_WIDTH = 10_000
 
@@ -73,3 +75,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dt.datetime | dt.date):
         return value.isoformat()
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def refuse(message: str) -> NoReturn:
+    """Say on standard error why nothing was done, and end with exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(2)

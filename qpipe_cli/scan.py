@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from qpipe_assets.scan_plot import FORMATS, scan_image
 from qpipe_cli.logs import log_to_standard_error
-from qpipe_cli.option_flags import FlagError, FlagGroup
-from qpipe_cli.output import Format, print_rows
+from qpipe_cli.molecule_choice import choose_molecules
+from qpipe_cli.option_flags import FlagError, FlagGroup, add_command, flag_of
+from qpipe_cli.output import Format, print_rows, refuse
 from qpipe_cli.progress import Progress
 from qpipe_cli.run_config import OutputChoices
 from qpipe_cli.simulate import OPTIONS
 from qpipe_cli.target import Target
-from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key, select_molecule
+from simulation.molecules import Molecule, MoleculeError, partition_key
 from simulation.options import VQEOptions
 from simulation.record import VQEDecoratedResult
 from simulation.scans import PlannedPoint, ScanSpec, plan_scan, scan_of, walk
@@ -36,17 +36,7 @@ _log = logging.getLogger(__name__)
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application, with one flag for each option of a run."""
-    fixed = inspect.signature(scan, eval_str=True).parameters
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in fixed.items() if name != "given"]
-    parameters = [*own, *(parameter for group in _GROUPS for parameter in group.parameters())]
-
-    def command(**given: Any) -> None:
-        scan({k: v for k, v in given.items() if k not in fixed}, **{k: v for k, v in given.items() if k in fixed})
-
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = scan.__doc__
-    app.command(name="scan")(command)
+    add_command(app, "scan", scan, _GROUPS)
 
 
 def scan(
@@ -94,9 +84,9 @@ def scan(
         log_to_standard_error(output.log_level)
         target = Target(output.output_dir)
     except ValidationError as error:
-        _refuse(reasons(error, _flag))
+        refuse(reasons(error, _flag))
     except (ValueError, OSError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     _run(planned, spec, target, output, picture)
 
 
@@ -151,7 +141,7 @@ class _Points:
             on_prepared=progress.prepared,
             on_evaluation=progress.evaluated,
             sink=self._target.write,
-            optimum_of=lambda experiment: self._optimum(experiment, planned, previous),
+            lookup=self._target.lookup(molecule) if previous is None else lambda _: previous,
             checkpoints=self._target.checkpoints,
             scan=position,
         )
@@ -160,35 +150,14 @@ class _Points:
         finally:
             progress.close()
 
-    def _optimum(self, experiment: str, planned: PlannedPoint, previous: VQEDecoratedResult | None) -> list[float]:
-        """The optimum of a neighbour, or of an experiment from outside the scan, on the orbitals of the point."""
-        from simulation.orbital_matching import optimum_at
-
-        molecule = planned.point.molecule
-        record = previous or self._target.find(molecule, experiment)
-        if record is None:
-            raise ValueError(
-                f"experiment {experiment}, from which the scan is to start, has not landed: compute it first"
-            )
-        return optimum_at(record, molecule, planned.options)
-
 
 def _molecule(name: str | None, file: Path | None, index: int | None) -> tuple[Molecule, ScanSpec | None]:
     """The molecule, and the scan that its entry in a file carries."""
-    if (name is None) == (file is None):
-        raise MoleculeError("give a molecule by name (-m LiH) or a molecule file (-f molecules.json), one of the two")
-    if file is None:
-        if index is not None:
-            raise MoleculeError(f"--molecule-index {index} goes with a molecule file (-f)")
-        known = catalogue()
-        if name not in known:
-            raise MoleculeError(f"no molecule {name!r} in the catalogue: expected one of {', '.join(known)}")
-        return known[name], None
-    found = load_molecules(file)
-    if index is None and len(found) > 1:
+    found = choose_molecules([name] if name else None, file, index)
+    if len(found) > 1:
         raise MoleculeError(f"{file} holds {len(found)} molecules, a scan is of one: give --molecule-index")
-    chosen = select_molecule(found, index or 0)
-    return chosen, scan_of(json.loads(file.read_text(encoding="utf-8"))[index or 0])
+    entry = json.loads(file.read_text(encoding="utf-8"))[index or 0] if file else {}
+    return found[0], scan_of(entry)
 
 
 def _spec(
@@ -241,13 +210,8 @@ def _picture(plot: Path | None, output: OutputChoices, molecule: Molecule, spec:
 
 def _flag(name: str) -> str:
     """The flag of a field of any of the models."""
-    found = (group.flag(name) for group in _GROUPS if name.split(".")[0] in group.model.model_fields)
-    return next(found, {"start": "--from", "stop": "--to"}.get(name, f"--{name}"))
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(2)
+    found = flag_of(_GROUPS, name)
+    return found if found != name else {"start": "--from", "stop": "--to"}.get(name, f"--{name}")
 
 
 def _row(record: VQEDecoratedResult) -> dict[str, Any]:

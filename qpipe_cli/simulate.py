@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from qpipe_cli.logs import log_to_standard_error
+from qpipe_cli.molecule_choice import MoleculeFile, MoleculeIndex, MoleculeNames, choose_molecules
 from qpipe_cli.option_flags import FlagError, FlagGroup, add_command, flag_of
-from qpipe_cli.output import Format, print_rows
+from qpipe_cli.output import Format, print_rows, refuse
 from qpipe_cli.progress import Progress
 from qpipe_cli.run_config import OutputChoices, RunConfig, dump, load
 from qpipe_cli.target import Target
 from simulation.identity import experiment_id
-from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key, select_molecule
+from simulation.molecules import Molecule, partition_key, select_molecule
 from simulation.monitor_settings import MonitorSettings, load_monitor_settings, shown
 from simulation.options import VQEOptions
+from simulation.recommended import recommended_options
 from simulation.record import VQEDecoratedResult
 
 if TYPE_CHECKING:
@@ -72,11 +74,15 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     given: dict[str, Any],
-    molecule: Annotated[list[str] | None, typer.Option("-m", "--molecule", help="Name in the catalogue.")] = None,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="Molecule file (JSON array).")] = None,
-    molecule_index: Annotated[
-        int | None, typer.Option("--molecule-index", help="Only this molecule of the file, from 0.")
-    ] = None,
+    molecule: MoleculeNames = None,
+    file: MoleculeFile = None,
+    molecule_index: MoleculeIndex = None,
+    recommended: Annotated[
+        bool,
+        typer.Option(
+            "--recommended", help="Start from the options with which the molecule reaches 1.6 mHa (docs/science.md)."
+        ),
+    ] = False,
     ibm: Annotated[bool, typer.Option("--ibm", help="Short for --engine ibm.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Exact expectation values; --shots is ignored.")] = False,
     convergence: Annotated[
@@ -102,10 +108,11 @@ def simulate(
             raise FlagError(f"--dump and --load {load_config} exclude each other: give one")
         loaded = load(load_config) if load_config else None
         molecules = _molecules(molecule, file, molecule_index, loaded)
+        base = (loaded.options.model_dump() if loaded else {}) | (_recommended(molecules) if recommended else {})
         config = RunConfig(
             molecules=[one.to_record() for one in molecules],
             # Once for all molecules: a seed that is drawn is one and the same, and is what the file says.
-            options=_options(given, loaded, ibm=ibm, exact=exact, convergence=convergence).resolved(),
+            options=_options(base, OPTIONS.explicit(given), ibm=ibm, exact=exact, convergence=convergence).resolved(),
             output=_output(given, loaded),
             monitoring=_monitoring(given, loaded),
         )
@@ -119,7 +126,7 @@ def simulate(
     except ValidationError as error:
         _refuse_values(error)
     except (ValueError, OSError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     _run_all(molecules, config, target, monitor)
 
 
@@ -151,27 +158,21 @@ def _report(record: VQEDecoratedResult, output: OutputChoices) -> None:
 def _refuse_values(error: Any) -> NoReturn:
     from simulation.validation import reasons
 
-    _refuse(reasons(error, partial(flag_of, _GROUPS), shown))
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(2)
+    refuse(reasons(error, partial(flag_of, _GROUPS), shown))
 
 
 def _options(
-    given: dict[str, Any], loaded: RunConfig | None, *, ibm: bool, exact: bool, convergence: bool
+    base: dict[str, Any], explicit: dict[str, Any], *, ibm: bool, exact: bool, convergence: bool
 ) -> VQEOptions:
-    """The options of the file, replaced by those that were given, and the shorthands for some of them.
+    """The options of a file or a recommendation, replaced by those that were given, and the shorthands for some.
 
     Raises:
         FlagError: a shorthand contradicts what is asked besides.
         pydantic.ValidationError: the options are impossible.
     """
-    explicit = OPTIONS.explicit(given)
     if ibm and explicit.get("engine", "ibm") != "ibm":
         raise FlagError(f"--ibm and --engine {explicit['engine']} exclude each other: give one")
-    values = (loaded.options.model_dump() if loaded else {}) | explicit
+    values = base | explicit
     if ibm:
         values["engine"] = "ibm"
     if exact:
@@ -208,25 +209,24 @@ def _monitoring(given: dict[str, Any], loaded: RunConfig | None) -> MonitorSetti
 def _molecules(
     names: list[str] | None, file: Path | None, index: int | None, loaded: RunConfig | None
 ) -> list[Molecule]:
-    if (file is not None) + bool(names) != 1 and (loaded is None or file is not None):
-        raise MoleculeError("give molecules by name (-m LiH) or a molecule file (-f molecules.json), one of the two")
-    if names:
-        if index is not None:
-            raise MoleculeError(f"--molecule-index {index} goes with a molecule file (-f)")
-        return [_known(name) for name in names]
-    if file is not None:
-        found = load_molecules(file)
-    else:
-        assert loaded is not None
-        found = [Molecule.from_record(one) for one in loaded.molecules]
+    """Those that were given, else those of the loaded file."""
+    if loaded is None or names or file is not None:
+        return choose_molecules(names, file, index)
+    found = [Molecule.from_record(one) for one in loaded.molecules]
     return found if index is None else [select_molecule(found, index)]
 
 
-def _known(name: str) -> Molecule:
-    known = catalogue()
-    if name not in known:
-        raise MoleculeError(f"no molecule {name!r} in the catalogue: expected one of {', '.join(known)}")
-    return known[name]
+def _recommended(molecules: list[Molecule]) -> dict[str, Any]:
+    """The options that are recommended for all of the molecules.
+
+    Raises:
+        FlagError: there are different ones.
+        ValueError: there are none for a molecule.
+    """
+    first, *others = [recommended_options(partition_key(one)) for one in molecules]
+    if any(other != first for other in others):
+        raise FlagError("--recommended gives these molecules different options: run them one at a time")
+    return first
 
 
 def _dump(config: RunConfig, stem: str) -> None:
@@ -257,7 +257,7 @@ def _run(
         on_prepared=progress.prepared,
         on_evaluation=progress.evaluated,
         sink=target.write,
-        optimum_of=target.optimum_for(molecule, options),
+        lookup=target.lookup(molecule),
         checkpoints=target.checkpoints,
         monitor=monitor,
     )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from qpipe_resources.object_store import FolderObjectStore
 from qpipe_resources.settings import load_settings
 from simulation.molecules import Molecule, partition_key
-from simulation.options import VQEOptions
 from simulation.record import VQEDecoratedResult
 
 if TYPE_CHECKING:
@@ -46,24 +45,19 @@ class Target:
     @property
     def checkpoints(self) -> Path:
         """Folder for the notes of runs that go on."""
-        return self._settings.home / "checkpoints"
+        return self._settings.checkpoints
 
-    def optimum_for(self, molecule: Molecule, options: VQEOptions) -> Callable[[str], list[float]]:
-        """What gives the optimum (radian) of an experiment that is here, carried over to a molecule's own orbitals.
+    def lookup(self, molecule: Molecule) -> Callable[[str], VQEDecoratedResult]:
+        """What gives the record of an experiment on a molecule; its function raises ValueError where it is not here."""
 
-        The function raises ValueError where the experiment is not here, or is another kind of run.
-        """
-
-        def optimum(experiment: str) -> list[float]:
-            from simulation.orbital_matching import optimum_at
-
-            record = self.find(molecule, experiment)
-            if record is None:
+        def record(experiment: str) -> VQEDecoratedResult:
+            found = self.find(molecule, experiment)
+            if found is None:
                 where = self._folder.root if self._folder else f"{self._raw.root}, molecule {partition_key(molecule)}"
                 raise ValueError(f"experiment {experiment} is not in {where}: compute it first")
-            return optimum_at(record, molecule, options)
+            return found
 
-        return optimum
+        return record
 
     def _landing(self, molecule: str) -> Landing:
         from qpipe_assets.landing import Landing

@@ -64,6 +64,16 @@ class Settings(BaseModel):
         return self.home / "raw-results"
 
     @property
+    def checkpoints(self) -> Path:
+        """Folder of the evaluations of runs that are under way, to go on with after a kill."""
+        return self.home / "checkpoints"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the reports that campaigns write."""
+        return self.home / "reports"
+
+    @property
     def warehouse(self) -> Path:
         """Folder of the Iceberg tables' metadata and data."""
         return self.home / "features" / "warehouse"

@@ -97,7 +97,7 @@ def simulate(task: SimulationTask) -> VQEDecoratedResult:
         dagster_run_id=task.dagster_run_id,
         campaign=task.campaign,
         scan=task.scan,
-        optimum_of=lambda _: _optimum(task),
+        lookup=lambda _: _previous(task),
         checkpoints=task.checkpoints,
         monitor=performance_monitor(monitoring),
     )
@@ -106,12 +106,10 @@ def simulate(task: SimulationTask) -> VQEDecoratedResult:
     return record
 
 
-def _optimum(task: SimulationTask) -> Sequence[float]:
-    from simulation.orbital_matching import optimum_at
-
+def _previous(task: SimulationTask) -> VQEDecoratedResult:
     if task.previous is None:
         raise ValueError(f"experiment {task.options.previous}, from which the run starts, was not given")
-    return optimum_at(task.previous, task.molecule, task.options)
+    return task.previous
 
 
 def default_workers(cores: int) -> int:

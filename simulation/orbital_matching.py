@@ -68,16 +68,6 @@ def optimum_for(
     return carry_over(optimum, ansatz, orbital_overlap(old, problem))
 
 
-def optimum_at(previous: VQEDecoratedResult, molecule: Molecule, options: VQEOptions) -> list[float]:
-    """The same for a molecule whose problem is not built yet; costs one Hartree-Fock calculation more."""
-    from simulation.ansatz import ANSAETZE
-
-    space = {"frozen_core": options.frozen_core, "active_space": options.active_space}
-    problem = build_problem(molecule, options.basis, **space)  # type: ignore[arg-type]
-    ansatz = ANSAETZE[options.ansatz](problem.num_orbitals, problem.num_particles, options.reps)
-    return optimum_for(previous, options, problem, ansatz).tolist()
-
-
 def orbital_overlap(previous: ElectronicProblem, current: ElectronicProblem) -> NDArray[np.float64]:
     """M: overlaps of the orbitals of two geometries in one basis, shape `(n, n)`, row = orbital of the previous one."""
     assert previous.orbitals is not None and current.orbitals is not None

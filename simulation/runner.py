@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from simulation.solver import Solution
 
 Sink = Callable[[VQEDecoratedResult], None]
-OptimumOf = Callable[[str], Sequence[float]]
-"""Gives the optimal parameters (radian) of an experiment by its id."""
+Lookup = Callable[[str], VQEDecoratedResult]
+"""Gives the record of an experiment by its id; raises `LookupError` or `ValueError` where there is none."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class VQERunner(Runner):
         on_prepared: Called when the problem stands and its reference energies are known.
         on_evaluation: Called with every energy evaluation as it is made.
         sink: Called with every record as it is made.
-        optimum_of: Where the initial point of init_strategy 'previous' comes from.
+        lookup: Where the experiment comes from that init_strategy 'previous' starts from. Its optimum is carried over
+            to the orbitals of the run (see `orbital_matching`).
         checkpoints: Folder in which a run that takes longer than a second notes its evaluations: killed and asked
             again, it goes on from there and ends in the same record. The note goes when the sink has the record.
         monitor: Samples the system while the runs compute.
@@ -103,7 +104,7 @@ class VQERunner(Runner):
         on_prepared: Callable[[RunReference], None] | None = None,
         on_evaluation: Callable[[VQEProcess], None] | None = None,
         sink: Sink | None = None,
-        optimum_of: OptimumOf | None = None,
+        lookup: Lookup | None = None,
         checkpoints: Path | None = None,
         monitor: PerformanceMonitor | None = None,
         scan: ScanPosition | None = None,
@@ -132,7 +133,7 @@ class VQERunner(Runner):
         self._on_prepared = on_prepared
         self._on_evaluation = on_evaluation
         self._sink = sink
-        self._optimum_of = optimum_of
+        self._lookup = lookup
         self._checkpoints = checkpoints
         self._monitor = monitor
         self._scan = scan
@@ -258,19 +259,23 @@ class VQERunner(Runner):
             ansatz,
             seed=options.seed,
             problem=problem,
-            previous=self._previous_optimum(options),
+            previous=self._previous_optimum(options, problem, ansatz),
         )
         return VQESolver(engine, optimizer, start, **limits).solve(), ansatz, start.tolist()
 
-    def _previous_optimum(self, options: VQEOptions) -> Sequence[float] | None:
+    def _previous_optimum(
+        self, options: VQEOptions, problem: ElectronicProblem, ansatz: Ansatz
+    ) -> Sequence[float] | None:
         if options.previous is None:
             return None
-        if self._optimum_of is None:
+        from simulation.orbital_matching import optimum_for
+
+        if self._lookup is None:
             raise ValueError(
                 f"the run starts from the optimum of experiment {options.previous}, but nothing was given to look it "
-                "up: pass optimum_of"
+                "up: pass lookup"
             )
-        return self._optimum_of(options.previous)
+        return optimum_for(self._lookup(options.previous), options, problem, ansatz).tolist()
 
     def _collect_accuracy_metrics(self, result: VQEDecoratedResult) -> dict[str, float]:
         """Errors and score of a record; see `metrics.accuracy`."""

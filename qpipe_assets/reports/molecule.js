@@ -33,7 +33,6 @@ for (const figure of document.querySelectorAll("figure[data-scene]")) {
   function draw() {
     const ratio = window.devicePixelRatio || 1;
     const width = canvas.clientWidth, height = 0.75 * width;
-    canvas.style.height = `${height}px`;
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
     const scale = (ratio * Math.min(width, height)) / (2.1 * scene.reach);

@@ -64,7 +64,7 @@ def parsed(*arguments: str) -> dict[str, Any]:
 
 
 def options_of(*arguments: str, exact: bool = False) -> VQEOptions:
-    return _options(parsed("-m", "H2", *arguments), None, ibm=False, exact=exact, convergence=False)
+    return _options({}, OPTIONS.explicit(parsed("-m", "H2", *arguments)), ibm=False, exact=exact, convergence=False)
 
 
 def flags(values: dict[str, Any]) -> list[str]:
@@ -176,13 +176,13 @@ def test_exact_contradicts_everything_else_that_samples(besides: tuple[str, str]
 
 
 def test_ibm_is_short_for_the_engine_of_that_name_and_contradicts_another() -> None:
-    asked = _options(parsed("-m", "H2"), None, ibm=True, exact=False, convergence=False)
+    asked = _options({}, OPTIONS.explicit(parsed("-m", "H2")), ibm=True, exact=False, convergence=False)
     assert asked.engine == "ibm"
     with pytest.raises(FlagError, match="--ibm and --engine aer"):
-        _options(parsed("-m", "H2", "--engine", "aer"), None, ibm=True, exact=False, convergence=False)
+        _options({}, OPTIONS.explicit(parsed("-m", "H2", "--engine", "aer")), ibm=True, exact=False, convergence=False)
 
 
 def test_convergence_is_the_default_threshold_where_none_is_given() -> None:
     for arguments, threshold in (((), 1e-6), (("--threshold", "1e-4"), 1e-4)):
-        asked = _options(parsed("-m", "H2", *arguments), None, ibm=False, exact=False, convergence=True)
+        asked = _options({}, OPTIONS.explicit(parsed("-m", "H2", *arguments)), ibm=False, exact=False, convergence=True)
         assert asked.threshold == threshold

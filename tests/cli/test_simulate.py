@@ -235,3 +235,16 @@ def test_a_gateway_that_is_down_ends_no_run(home: Path) -> None:
     assert result.exit_code == 0
     assert "127.0.0.1:9" in result.stderr
     assert len(records(home)) == 1
+
+
+def test_recommended_options_are_those_of_the_molecule_and_give_way_to_flags(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = qpipe(
+        "simulate", "-m", "N2", "--recommended", "--active-space", "6,6", "--output-dir", str(out), "--format", "json"
+    )
+    (row,) = rows(result)
+    record = VQEDecoratedResult.model_validate_json(next(out.iterdir()).read_bytes())
+    assert record.vqe_result.initial_data.ansatz_reps == 2, "recommended"
+    assert (row["qubits"], record.active_space.orbitals) == (12, 6), "asked"
+    different = qpipe("simulate", "-m", "N2", "-m", "H2", "--recommended")
+    assert different.exit_code == 2 and "one at a time" in different.stderr

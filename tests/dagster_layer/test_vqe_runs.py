@@ -158,3 +158,26 @@ def test_a_real_run_goes_from_the_geometry_to_the_ml_tables(deployment: Deployme
     assert row["valid"] is True
     assert deployment.rows()["ml_run_summary"] == 1
     assert all(check.passed for check in result.get_asset_check_evaluations())
+
+
+def test_a_campaign_writes_reports_where_it_is_asked_to_and_always_shows_the_molecule(deployment: Deployment) -> None:
+    plain = metadata(deployment.run(JOB, "H2", campaign(1)))
+    assert plain["molecule"].startswith("![H2](data:image/png;base64,") and "report" not in plain
+    found = metadata(deployment.run(JOB, "H2", campaign(2, report=True)))
+    written = sorted(path.name for path in deployment.settings.reports.iterdir())
+    [row] = found["runs"]
+    assert {name.split(".")[-1] for name in written} == {"html", "pdf"}
+    assert [name for name in written if name.startswith(f"H2-{row['experiment_id']}")], "of the run"
+    assert found["report"] == str(deployment.settings.reports / "H2.html"), "of the molecule"
+    page = (deployment.settings.reports / "H2.html").read_text(encoding="utf-8")
+    assert page.count(row["experiment_id"][:8]) >= 1
+
+
+def test_a_report_that_fails_is_told_and_costs_no_run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> list[Path]:
+        raise RuntimeError("no more ink")
+
+    monkeypatch.setattr("qpipe_assets.vqe_runs.write_run_report", broken)
+    result = deployment.run(JOB, "H2", campaign(1, 2, report=True))
+    assert "no more ink" in failure(result).error.message
+    assert len(landed(deployment)) == 2

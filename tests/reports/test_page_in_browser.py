@@ -40,11 +40,14 @@ def test_the_molecule_turns_and_nothing_is_fetched(tmp_path: Path, scheme: str) 
         assert canvas.screenshot() != before
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        page.emulate_media(media="print")
+        printed = page.evaluate("getComputedStyle(document.body).color")
         browser.close()
     assert problems == []
     assert fetched == [path.as_uri()]
     assert (ground == "rgb(255, 255, 255)") is (scheme == "light")
     assert wide == 0
+    assert printed == "rgb(32, 36, 43)"
 
 
 def test_without_scripts_the_still_picture_stays(tmp_path: Path) -> None:

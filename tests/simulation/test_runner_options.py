@@ -98,9 +98,10 @@ def test_a_run_starts_from_the_optimum_of_another():
         "LiH",
         init_strategy="previous",
         previous=first.experiment_id,
-        runner={"optimum_of": {first.experiment_id: first.vqe_result.optimal_parameters}.__getitem__},
+        runner={"lookup": {first.experiment_id: first}.__getitem__},
     )
-    assert again.vqe_result.initial_data.initial_parameters == first.vqe_result.optimal_parameters
+    start = again.vqe_result.initial_data.initial_parameters
+    assert start == pytest.approx(first.vqe_result.optimal_parameters, abs=1e-9)
     assert again.energy_evaluations < 5 and again.previous_experiment == first.experiment_id
 
 
