@@ -68,3 +68,18 @@ def apply_terms(state, x, first, z, coefficients, result):
             if amplitude != 0:
                 total += amplitude * _element(column, z, coefficients, first[group], first[group + 1])
         result[row] = total
+
+
+@numba.njit(
+    "void(int64[::1], uint32[::1], float64[::1], complex128[::1], complex128[::1])", cache=True, fastmath={"contract"}
+)
+def multiply(ends, columns, values, state, result):
+    """Write the real sparse matrix times `state` into `result`; row r is `ends[r]` to `ends[r + 1]` - 1."""
+    for row in range(len(result)):
+        real = 0.0
+        imaginary = 0.0
+        for k in range(numba.uint64(ends[row]), numba.uint64(ends[row + 1])):
+            amplitude = state[columns[k]]
+            real += values[k] * amplitude.real
+            imaginary += values[k] * amplitude.imag
+        result[row] = complex(real, imaginary)

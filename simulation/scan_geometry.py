@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulation.elements import ATOMIC_NUMBERS
-from simulation.molecules import BOHR_IN_ANGSTROM
+from simulation.bonds import bonds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulation.molecules import Molecule
-
-_BONDED = 1.3
-"""Atoms are bonded when they are closer than this many times the sum of their covalent radii."""
 
 _STRAIGHT_DEGREES = 1e-3
 _DECIMALS = 10
@@ -50,8 +46,9 @@ def far_side(molecule: Molecule, atoms: list[int]) -> list[int]:
         ScanError: the rest of the coordinate hangs on it too.
     """
     neighbour, last = atoms[-2], atoms[-1]
-    bonded = _bonds(molecule)
-    bonded[neighbour, last] = bonded[last, neighbour] = False
+    bonded = np.zeros((len(molecule.symbols),) * 2, dtype=bool)
+    for pair in bonds(molecule.symbols, molecule.coords_angstrom):
+        bonded[pair] = bonded[pair[::-1]] = set(pair) != {neighbour, last}
     reached, waiting = {last}, [last]
     while waiting:
         found = set(np.flatnonzero(bonded[waiting.pop()]).tolist()) - reached
@@ -65,17 +62,6 @@ def far_side(molecule: Molecule, atoms: list[int]) -> list[int]:
             "not bonded: choose a bond whose cut divides the molecule"
         )
     return sorted(reached)
-
-
-def _bonds(molecule: Molecule) -> NDArray[np.bool_]:
-    from pyscf.data import radii
-
-    covalent = np.array([radii.COVALENT[ATOMIC_NUMBERS[symbol]] for symbol in molecule.symbols]) * BOHR_IN_ANGSTROM
-    coords = molecule.coords_angstrom
-    distances = np.linalg.norm(coords[:, None] - coords[None, :], axis=2)
-    bonded = distances < _BONDED * (covalent[:, None] + covalent[None, :])
-    np.fill_diagonal(bonded, False)
-    return bonded
 
 
 def _stretched(

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpipe_assets.reports.molecule_figure import molecule_png
-from qpipe_assets.reports.molecule_geometry import COVALENT_RADII, bond_lengths, bonds, coords_angstrom, scene
+from qpipe_assets.reports.molecule_geometry import bond_lengths, coords_angstrom, scene
+from simulation.bonds import COVALENT_RADII, bonds
 from simulation.elements import ATOMIC_NUMBERS, SYMBOLS
 from simulation.molecules import BOHR_IN_ANGSTROM, catalogue
 from simulation.record import MoleculeData
