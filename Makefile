@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli tests benchmarks
 
-.PHONY: demo test lint bench ui clean
+.PHONY: demo test lint bench bench-simulation ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
@@ -22,11 +22,14 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.ingest
 
+bench-simulation: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.simulation
+
 ui: $(VENV)/.installed
 	eval "$$($(BIN)/qpipe home)" && PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

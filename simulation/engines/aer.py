@@ -1,18 +1,19 @@
 """The exact Aer engine: any circuit, the state from Qiskit Aer, the energy from a real matrix, exact gradients.
 
-The circuit is transpiled once. The gradient takes Aer's state and one reverse pass over the gates (adjoint
+The gradient takes Aer's state and one reverse pass over the gates (adjoint
 differentiation; Jones and Gacon, arXiv:2009.02823), instead of an energy or two for every parameter.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulation.engines.aer_backend import backend_name, state_simulator
+from simulation.engines.aer_backend import backend_name, parallel_threads
 from simulation.engines.base import Engine, EngineError, Evaluation
 from simulation.engines.circuit_states import CircuitStates
+from simulation.engines.direct_states import DirectStates
 from simulation.observables import Observables, measure
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class AerEngine(Engine):
     Args:
         ansatz: Any ansatz.
         hamiltonian: Real Hamiltonian on as many qubits.
-        simulator: Prepares the states; a state vector simulator on the CPU unless another is given.
+        simulator: Prepares the states; without one Aer does, on the CPU and without a job for each.
         device: Where it runs, 'CPU' or 'GPU'.
     """
 
@@ -66,7 +67,11 @@ class AerEngine(Engine):
         self._encoding = ansatz.encoding
         self._gates = _GateArrays(ansatz)
         self._product = _HamiltonianProduct(hamiltonian)
-        self._states = CircuitStates(ansatz.program, simulator or state_simulator())
+        self._states: CircuitStates | DirectStates = (
+            DirectStates(ansatz.program, parallel_threads())
+            if simulator is None
+            else CircuitStates(ansatz.program, simulator)
+        )
 
     def state(self, parameters: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Aer's state vector up to a global phase, shape `(2^num_qubits,)`."""
@@ -134,15 +139,17 @@ class _HamiltonianProduct:
     def __init__(self, hamiltonian: QubitHamiltonian) -> None:
         self._groups = hamiltonian.groups
         elements = len(self._groups.x) << hamiltonian.num_qubits
-        self._matrix: Any = hamiltonian.csr() if elements <= _MAX_STORED_ELEMENTS else None
+        self._rows: tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]] | None = None
+        if elements <= _MAX_STORED_ELEMENTS:
+            matrix = hamiltonian.csr()
+            self._rows = matrix.indptr.astype(np.int64), matrix.indices.astype(np.uint32), matrix.data
 
     def __call__(self, state: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        if self._matrix is not None:
-            # The matrix is real: real and imaginary parts are two columns.
-            columns = self._matrix @ state.view(np.float64).reshape(-1, 2)
-            return np.ascontiguousarray(columns).view(np.complex128).ravel()
-        from simulation.pauli_kernels import apply_terms
+        from simulation.pauli_kernels import apply_terms, multiply
 
         result = np.empty_like(state)
-        apply_terms(state, *self._groups, result)
+        if self._rows is not None:
+            multiply(*self._rows, state, result)
+        else:
+            apply_terms(state, *self._groups, result)
         return result

@@ -97,7 +97,8 @@ def _aer(options: VQEOptions, reason: str) -> EngineChoice:
 
     def build(ansatz: Ansatz, problem: ElectronicProblem, hamiltonian: QubitHamiltonian) -> Engine:
         device = select_device(options)
-        return aer.AerEngine(ansatz, hamiltonian, build_simulator(options, device), device)
+        simulator = build_simulator(options, device) if device == "GPU" else None
+        return aer.AerEngine(ansatz, hamiltonian, simulator, device)
 
     return EngineChoice("aer", reason, _spin_orbitals(options, aer.MAX_QUBITS), check, build)
 

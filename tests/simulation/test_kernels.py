@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation import pauli_kernels
 from simulation.engines import circuit_kernels, sector_kernels
 from tests._slow.circuits import PAULI, gate_matrix, on_qubit
 from tests._slow.rotations import rotate
@@ -151,3 +152,14 @@ def test_a_real_product_is_summed_in_order():
     rng = np.random.default_rng(0)
     left, right = (rng.normal(size=50) + 1j * rng.normal(size=50) for _ in range(2))
     assert circuit_kernels.real_dot(left, right) == pytest.approx(np.vdot(left, right).real, abs=1e-13)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_product_of_a_real_matrix_with_a_complex_state_equals_the_dense_one(seed):
+    rng = np.random.default_rng(seed)
+    matrix, state = symmetric_sparse(rng, 9), rng.normal(size=9) + 1j * rng.normal(size=9)
+    product = np.empty(9, dtype=np.complex128)
+    ends, columns = matrix.indptr.astype(np.int64), matrix.indices.astype(np.uint32)
+    pauli_kernels.multiply(ends, columns, matrix.data, state, product)
+    np.testing.assert_allclose(product, matrix.toarray() @ state, atol=1e-13)
