@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 TOLERANCE_HARTREE = 1e-9
 
-SAMPLING_TOLERANCE = 6.0
-"""Standard errors by which a sampled energy may differ: chance exceeds it in 2 of 10^9 runs."""
-
 _DEFINITION = re.compile(r"^gate (\w+)", re.MULTILINE)
 _INPUT = re.compile(r"^input float\[64\] (\w+);\n", re.MULTILINE)
 _HEAD = (("OPENQASM 3.0;", "OPENQASM 2.0;"), ('include "stdgates.inc";', 'include "qelib1.inc";'))

@@ -35,8 +35,8 @@ def initial_point(
     """Initial parameters (radian), shape `(num_parameters,)`.
 
     Args:
-        strategy: `hf`: exactly the Hartree-Fock state for products of excitations; for circuits that are stationary
-            there, the Hartree-Fock state and a seeded displacement of at most `DISPLACEMENT` in each parameter.
+        strategy: `hf`: exactly the Hartree-Fock state for UCCSD and ADAPT; for ansaetze that are stationary or too
+            symmetric there (`SEEDED_START`), with a seeded displacement of at most `DISPLACEMENT` in each parameter.
             `zeros`: all zero. `random`: uniform in [0, 2 pi). `mp2`: amplitudes of second-order perturbation theory.
             `previous`: the parameters given.
         ansatz: What the parameters are of.

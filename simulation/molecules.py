@@ -6,6 +6,7 @@ quantum chemistry package: the ingest asks for partition keys of other people's 
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import re
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from simulation.elements import ATOMIC_NUMBERS
 from simulation.record import MoleculeData
+from simulation.validation import reasons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +37,9 @@ SHIPPED_FILES = ("molecules.thesis.json", "molecules.json", "cpu.json", "gpu1.js
 
 _NAME = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 _UNITS = ("angstrom", "bohr")
+_KEYS = (*MoleculeData.model_fields, "scan")
+_NEAR_MISS = 0.8
+"""Similarity from which a key is a misspelt one: `mass` is that near to `masses`, `coordinates` is far from `coords`."""
 
 
 class MoleculeError(ValueError):
@@ -98,8 +104,9 @@ class Molecule:
         """The molecule that one object of a molecule file describes; keys it does not know are ignored.
 
         Raises:
-            MoleculeError: `symbols` or `coords` is missing, or a value is impossible.
+            MoleculeError: `symbols` or `coords` is missing, a key looks like a misspelt one, or a value is impossible.
         """
+        _check_keys(entry)
         missing = [key for key in ("symbols", "coords") if key not in entry]
         if missing:
             raise MoleculeError(
@@ -117,9 +124,9 @@ class Molecule:
                     name=entry.get("name"),
                 )
             )
-        except MoleculeError:
-            raise
-        except (ValueError, TypeError) as error:
+        except ValidationError as error:
+            raise MoleculeError(f"the molecule {entry.get('name') or entry['symbols']!r}: {reasons(error)}") from error
+        except TypeError as error:
             raise MoleculeError(f"the molecule {entry.get('name') or entry['symbols']!r}: {error}") from error
 
     @classmethod
@@ -176,7 +183,8 @@ class Molecule:
 def load_molecules(path: str | Path) -> list[Molecule]:
     """The molecules of a JSON file: an array of objects with `symbols` and `coords`.
 
-    Optional keys are `charge` (0), `multiplicity` (1), `units` ('angstrom'), `masses` and `name`; others are ignored.
+    Optional keys are `charge` (0), `multiplicity` (1), `units` ('angstrom'), `masses` and `name`; others are ignored,
+    unless they look like one of these misspelt.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -276,6 +284,14 @@ def _charge_suffix(charge: int) -> str:
 
 def _electrons(symbols: Sequence[str], charge: int) -> int:
     return sum(ATOMIC_NUMBERS[symbol] for symbol in symbols) - charge
+
+
+def _check_keys(entry: Mapping[str, Any]) -> None:
+    # Overlooked, a misspelt charge or unit makes another molecule.
+    for key in entry:
+        meant = [] if key in _KEYS else difflib.get_close_matches(str(key).lower(), _KEYS, n=1, cutoff=_NEAR_MISS)
+        if meant:
+            raise MoleculeError(f"unknown key {key!r}, probably {meant[0]!r} is meant: correct it or leave it out")
 
 
 def _check_spin(symbols: tuple[str, ...], electrons: int, charge: int, multiplicity: int) -> None:

@@ -148,7 +148,11 @@ class VQEOptions(BaseModel):
     @property
     def aer_method(self) -> SimulationMethod:
         """Method of Qiskit Aer; under noise its own choice, since a state vector would run every shot by itself."""
-        return self.simulation_method or ("automatic" if self.noisy else "statevector")
+        return self.simulation_method or self._default_method
+
+    @property
+    def _default_method(self) -> SimulationMethod:
+        return "automatic" if self.noisy else "statevector"
 
     def resolved(self) -> VQEOptions:
         """The same options with nothing left open, and what the run does not use back at its default.
@@ -156,7 +160,9 @@ class VQEOptions(BaseModel):
         Repetitions and shots are filled in and a seed is drawn where one is needed; an option without effect must not
         make two equal runs look different.
         """
-        unused = [] if self.sampled else ["optimization_level", "simulation_method"]
+        unused = [] if self.noisy or self.engine == "ibm" else ["optimization_level"]
+        if not self.sampled or self.simulation_method == self._default_method:
+            unused.append("simulation_method")
         if self.ansatz != "ADAPT":
             unused.append("adapt_threshold")
         if not self.gpu:

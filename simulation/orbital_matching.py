@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulation.ansatz import ExcitationAnsatz
-from simulation.molecules import Molecule
+from simulation.molecules import Molecule, partition_key
 from simulation.problem import build_problem
 from simulation.record import VQEDecoratedResult
 
@@ -35,7 +35,7 @@ class CarryOverError(ValueError):
 
 
 def optimum_for(
-    previous: VQEDecoratedResult, options: VQEOptions, problem: ElectronicProblem, ansatz: Ansatz
+    previous: VQEDecoratedResult, partition: str, options: VQEOptions, problem: ElectronicProblem, ansatz: Ansatz
 ) -> NDArray[np.float64]:
     """The optimum of a record as the initial parameters of a run on another geometry of its molecule.
 
@@ -44,6 +44,7 @@ def optimum_for(
 
     Args:
         previous: The record to start from.
+        partition: Partition key of the molecule of the run that starts.
         options: Of the run that starts.
         problem: Of the run that starts.
         ansatz: Of the run that starts.
@@ -52,19 +53,21 @@ def optimum_for(
         Parameters (radian), shape `(num_parameters,)`.
 
     Raises:
-        CarryOverError: basis, orbitals, electrons or ansatz differ.
+        CarryOverError: molecule, basis, mapper, orbitals, electrons or ansatz differ.
     """
     initial = previous.vqe_result.initial_data
     optimum = np.array(previous.vqe_result.optimal_parameters)
+    molecule = Molecule.from_record(previous.molecule.molecule_data)
+    _check_same("the molecule", partition_key(molecule), partition)
     _check_same("the basis", previous.basis_set, options.basis)
+    _check_same("the mapper", previous.mapper, options.mapper)
     _check_same("the ansatz", (initial.ansatz_name, initial.ansatz_reps), (options.ansatz, options.reps))
     _check_same("the number of parameters", len(optimum), ansatz.num_parameters)
-    if not isinstance(ansatz, ExcitationAnsatz):
-        return optimum
-    molecule = Molecule.from_record(previous.molecule.molecule_data)
     old = build_problem(molecule, options.basis, active_space=previous.active_space)
     _check_same("the orbitals", old.num_orbitals, problem.num_orbitals)
     _check_same("the electrons", old.num_particles, problem.num_particles)
+    if not isinstance(ansatz, ExcitationAnsatz):
+        return optimum
     return carry_over(optimum, ansatz, orbital_overlap(old, problem))
 
 

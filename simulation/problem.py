@@ -7,12 +7,12 @@ computed here (see `reference`), so that the time it takes never counts as the t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simulation.elements import core_orbitals
+from simulation.hartree_fock import canonical_orbitals, square_root
 from simulation.molecules import Molecule, partition_key
 
 if TYPE_CHECKING:
@@ -25,18 +25,9 @@ BASES = ("sto3g", "6-31g", "cc-pvdz")
 MAX_QUBITS = 28
 """Largest problem that is set up unless the caller allows another: two qubits an orbital."""
 
-_CONVERGENCE_HARTREE = 1e-12
-_MAX_CYCLES = 200
-_DEGENERATE_HARTREE = 1e-6
-_TIE = 1e-6
-
 
 class ProblemError(ValueError):
     """What was asked cannot be set up: basis, active space or size; the message names the value and the remedy."""
-
-
-class SCFConvergenceError(RuntimeError):
-    """Hartree-Fock did not converge, so there are no orbitals to build a Hamiltonian from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +115,11 @@ def build_problem(
     from pyscf import lib
 
     with lib.with_omp_threads(1):
-        orbitals, energy = _canonical_orbitals(mol, molecule)
+        orbitals, energy = canonical_orbitals(mol, molecule)
         h1 = _transform_one(mol.intor("int1e_kin") + mol.intor("int1e_nuc"), orbitals)
         h2 = _transform_two(mol.intor("int2e"), orbitals)
         nuclear_repulsion = float(mol.energy_nuc())
-        orthogonal = _square_root(mol.intor("int1e_ovlp")) @ orbitals
+        orthogonal = square_root(mol.intor("int1e_ovlp")) @ orbitals
     core = slice(0, window.frozen)
     active = slice(window.frozen, window.frozen + window.active)
     constant, h1_active = _fold_in_core(h1, h2, core, active)
@@ -252,60 +243,6 @@ def _pyscf_molecule(molecule: Molecule, basis: str) -> Any:
         )
     except (BasisNotFoundError, KeyError) as error:
         raise ProblemError(f"basis {basis!r} has no functions for every element of {set(molecule.symbols)}") from error
-
-
-def _canonical_orbitals(mol: Any, molecule: Molecule) -> tuple[NDArray[np.float64], float]:
-    """Orbital coefficients in the order doubly, singly, not occupied, and the total Hartree-Fock energy."""
-    from pyscf import scf
-
-    field = scf.ROHF(mol) if molecule.multiplicity > 1 else scf.RHF(mol)
-    field.conv_tol = _CONVERGENCE_HARTREE
-    field.max_cycle = _MAX_CYCLES
-    field.kernel()
-    if not field.converged:
-        field = field.newton()
-        field.kernel()
-    if not field.converged:
-        raise SCFConvergenceError(
-            f"Hartree-Fock of {partition_key(molecule)} ({mol.basis}) did not converge in {_MAX_CYCLES} cycles, "
-            "nor by second-order steps: check the geometry, or try another multiplicity"
-        )
-    # Stable: within one occupation the orbitals stay in order of energy.
-    order = np.argsort(-field.mo_occ, kind="stable")
-    energies, occupations = field.mo_energy[order], field.mo_occ[order]
-    overlap_root = _square_root(field.get_ovlp())
-    orthonormal = overlap_root @ field.mo_coeff[:, order]
-    for first, last in _degenerate_runs(energies, occupations):
-        orthonormal[:, first:last] = _aligned(orthonormal[:, first:last])
-    return np.linalg.solve(overlap_root, orthonormal), float(field.e_tot)
-
-
-def _square_root(overlap: NDArray[np.float64]) -> NDArray[np.float64]:
-    values, vectors = np.linalg.eigh(overlap)
-    return (vectors * np.sqrt(values)) @ vectors.T
-
-
-def _degenerate_runs(energies: NDArray[np.float64], occupations: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Half-open ranges of orbitals of one occupation and, within a threshold, one energy."""
-    breaks = np.flatnonzero((np.abs(np.diff(energies)) > _DEGENERATE_HARTREE) | (np.diff(occupations) != 0)) + 1
-    edges = [0, *breaks.tolist(), len(energies)]
-    return list(pairwise(edges))
-
-
-def _aligned(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The orthonormal basis of a space that follows the coordinate axes most closely, largest component positive.
-
-    An eigensolver may return any rotation of a degenerate space. Repeatedly projecting the axis that lies most in the
-    space (the first of equals) onto it, and removing the projection, depends on the space alone.
-    """
-    remaining, chosen = vectors, []
-    for _ in range(vectors.shape[1]):
-        lengths = np.linalg.norm(remaining, axis=1)
-        axis = int(np.flatnonzero(lengths > lengths.max() - _TIE)[0])
-        direction = remaining @ remaining[axis] / lengths[axis]
-        chosen.append(direction)
-        remaining = remaining - np.outer(direction, direction @ remaining)
-    return np.stack(chosen, axis=1)
 
 
 def _transform_one(integrals: NDArray[np.float64], orbitals: NDArray[np.float64]) -> NDArray[np.float64]:

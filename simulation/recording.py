@@ -37,8 +37,22 @@ UNJUDGED_BACKEND = "qpipe_sector"
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is fixed before the optimisation starts, and what it took (seconds)."""
+    """Everything that is fixed before the optimisation starts, and what it took (seconds).
 
+    Args:
+        molecule: What is computed.
+        options: What was asked, resolved.
+        choice: The engine and why.
+        problem: Integrals.
+        hamiltonian: On qubits.
+        terms: The same, as recorded.
+        hamiltonian_seconds: For the problem.
+        mapping_seconds: For the Hamiltonian.
+    """
+
+    molecule: Molecule
+    options: VQEOptions
+    choice: EngineChoice
     problem: ElectronicProblem
     hamiltonian: QubitHamiltonian
     terms: list[HamiltonianTerm]
@@ -67,15 +81,13 @@ class Findings:
     """All that a run found out.
 
     Args:
-        choice: The engine and why.
-        prepared: Problem and Hamiltonian.
+        prepared: What was asked, problem and Hamiltonian.
         exact: The exact energy in the same orbitals, if known.
         solved: The optimisation.
         certified_energy: Total energy by Aer (Hartree), None when not evaluated.
         verdict: Whether the result is about the molecule.
     """
 
-    choice: EngineChoice
     prepared: Prepared
     exact: ExactReference | None
     solved: Solved
@@ -116,15 +128,14 @@ class Circumstances:
     performance_end: str | None = None
 
 
-def record_of(
-    molecule: Molecule, options: VQEOptions, found: Findings, circumstances: Circumstances
-) -> VQEDecoratedResult:
-    """The record of a run that was asked for with `options` (resolved)."""
+def record_of(found: Findings, circumstances: Circumstances) -> VQEDecoratedResult:
+    """The record of a run."""
     prepared, solved, verdict = found.prepared, found.solved, found.verdict
+    molecule, options, choice = prepared.molecule, prepared.options, prepared.choice
     problem, data, scan = prepared.problem, molecule.to_record(), circumstances.scan
     total_energy = solved.total_energy(prepared)
     return VQEDecoratedResult(
-        vqe_result=_vqe_result(options, found),
+        vqe_result=_vqe_result(found),
         molecule=MoleculeInfo(molecule_data=data.model_copy(update={"name": data.name or partition_key(molecule)})),
         basis_set=options.basis,
         hamiltonian_time=prepared.hamiltonian_seconds,
@@ -145,8 +156,8 @@ def record_of(
         spin_squared=solved.observables.spin_squared,
         valid=verdict.valid,
         invalid_reason=verdict.reason,
-        engine=found.choice.name,
-        engine_reason=found.choice.reason,
+        engine=choice.name,
+        engine_reason=choice.reason,
         mapper=options.mapper,
         active_space=_active_space(problem),
         frozen_orbitals=problem.frozen_orbitals,
@@ -161,7 +172,7 @@ def record_of(
         energy_standard_error=solved.solution.best.std if options.sampled else None,
         noise_rates=options.noise_rates,
         simulation_method=options.aer_method,
-        optimization_level=options.optimization_level if options.sampled else None,
+        optimization_level=options.optimization_level if options.noisy or options.engine == "ibm" else None,
         device=solved.engine.device,
         scan_coordinate=scan.coordinate if scan else None,
         scan_value=scan.value if scan else None,
@@ -193,8 +204,8 @@ def _comparison(total_energy: float, exact: ExactReference | None, *, valid: boo
     }
 
 
-def _vqe_result(options: VQEOptions, found: Findings) -> VQEResult:
-    prepared, solved = found.prepared, found.solved
+def _vqe_result(found: Findings) -> VQEResult:
+    prepared, solved, options = found.prepared, found.solved, found.prepared.options
     solution, engine = solved.solution, solved.engine
     unjudged = engine.name == "sector" and found.certified_energy is None
     return VQEResult(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,21 +16,26 @@ import numpy as np
 from simulation import provenance
 from simulation.identity import experiment_id
 from simulation.metrics import accuracy, run_metrics
-from simulation.molecules import Molecule, MoleculeError, load_molecules, select_molecule
+from simulation.molecules import Molecule, MoleculeError, load_molecules, partition_key, select_molecule
 from simulation.options import VQEOptions
-from simulation.record import ComplexNumber, HamiltonianTerm, VQEDecoratedResult, VQEProcess
+from simulation.preparation import checked_choice, prepare, trial_state
+from simulation.record import VQEDecoratedResult, VQEProcess
 from simulation.recording import Circumstances, Findings, Prepared, ScanPosition, Solved, record_of
 
 if TYPE_CHECKING:
     from simulation.ansatz import Ansatz
     from simulation.engines.base import Engine
-    from simulation.engines.choice import EngineChoice
     from simulation.monitor import PerformanceMonitor
-    from simulation.problem import ElectronicProblem
     from simulation.reference import ExactReference
     from simulation.solver import Solution
 
 Sink = Callable[[VQEDecoratedResult], None]
+CORRELATION_HARTREE = 1e-4
+AT_HARTREE_FOCK = 1e-7
+"""A run that ends this close to Hartree-Fock (Hartree), with that much to gain, has found nothing."""
+
+_LOGGER = logging.getLogger(__name__)
+
 Lookup = Callable[[str], VQEDecoratedResult]
 """Gives the record of an experiment by its id; raises `LookupError` or `ValueError` where there is none."""
 
@@ -140,6 +146,16 @@ class VQERunner(Runner):
         self._dagster_run_id = dagster_run_id
         self._campaign = campaign
 
+    def check(self) -> None:
+        """Refuse now what `run` would refuse before any work.
+
+        Raises:
+            ProblemError: as `run`.
+            EngineError: as `run`.
+        """
+        for _, molecule in self._molecules:
+            checked_choice(molecule, self.options.resolved())
+
     def run(self) -> list[VQEDecoratedResult]:
         """Run every molecule; a record is handed to the sink before the next molecule starts.
 
@@ -160,13 +176,10 @@ class VQERunner(Runner):
     def _process_molecule(self, molecule: Molecule, molecule_id: int = 0) -> VQEDecoratedResult:
         """One molecule from geometry to record."""
         began, started_at = time.perf_counter(), provenance.now()
-        options = self.options.resolved()
         with self._monitor or nullcontext():
-            found = self._compute(molecule, options)
+            found = self._compute(molecule)
         monitor = self._monitor
         return record_of(
-            molecule,
-            options,
             found,
             Circumstances(
                 molecule_id=molecule_id,
@@ -180,19 +193,17 @@ class VQERunner(Runner):
             ),
         )
 
-    def _compute(self, molecule: Molecule, options: VQEOptions) -> Findings:
+    def _compute(self, molecule: Molecule) -> Findings:
         """Everything that is found out about a molecule."""
-        from simulation.engines.choice import choose_engine
         from simulation.reference import exact_reference
         from simulation.validity import judge
 
-        choice = choose_engine(options)
-        prepared = _prepare(molecule, options, choice)
+        prepared = prepare(molecule, self.options.resolved())
         exact = exact_reference(prepared.problem)
         if self._on_prepared is not None:
             self._on_prepared(_run_reference(prepared, exact))
-        solved = self._optimise(prepared, options, choice, experiment_id(molecule, options))
-        certified = _certified_energy(prepared, solved, options)
+        solved = self._optimise(prepared)
+        certified = _certified_energy(prepared, solved)
         verdict = judge(
             solved.observables,
             num_electrons=molecule.num_electrons,
@@ -201,17 +212,18 @@ class VQERunner(Runner):
             exact_energy=exact.energy if exact else None,
             standard_error=solved.solution.best.std,
         )
-        return Findings(choice, prepared, exact, solved, certified, verdict)
+        _warn_of_no_correlation(prepared, exact, solved)
+        return Findings(prepared, exact, solved, certified, verdict)
 
-    def _optimise(self, prepared: Prepared, options: VQEOptions, choice: EngineChoice, experiment: str) -> Solved:
+    def _optimise(self, prepared: Prepared) -> Solved:
         from simulation.observables import Observables
 
         began = time.perf_counter()
         problem = prepared.problem
-        ansatz = _ansatz(problem, options)
-        with closing(choice.build(ansatz, problem, prepared.hamiltonian)) as engine:
-            with self._checkpointed(engine, experiment) as logged:
-                solution, ansatz, start = self._minimise(logged, ansatz, problem, options)
+        ansatz = trial_state(problem, prepared.options)
+        with closing(prepared.choice.build(ansatz, problem, prepared.hamiltonian)) as engine:
+            with self._checkpointed(engine, prepared) as logged:
+                solution, ansatz, start = self._minimise(logged, ansatz, prepared)
             seconds = time.perf_counter() - began
             active = engine.observables(np.array(solution.best.parameters))
         observables = Observables(
@@ -219,22 +231,22 @@ class VQERunner(Runner):
         )
         return Solved(ansatz, engine, start, solution, observables, seconds)
 
-    def _checkpointed(self, engine: Engine, experiment: str) -> AbstractContextManager[Engine]:
+    def _checkpointed(self, engine: Engine, prepared: Prepared) -> AbstractContextManager[Engine]:
         if self._checkpoints is None:
             return nullcontext(engine)
         from simulation.checkpoint import checkpointed
 
+        experiment = experiment_id(prepared.molecule, prepared.options)
         return checkpointed(engine, checkpoint_path(self._checkpoints, experiment), experiment)
 
-    def _minimise(
-        self, engine: Engine, ansatz: Ansatz, problem: ElectronicProblem, options: VQEOptions
-    ) -> tuple[Solution, Ansatz, list[float]]:
+    def _minimise(self, engine: Engine, ansatz: Ansatz, prepared: Prepared) -> tuple[Solution, Ansatz, list[float]]:
         """The optimisation, the ansatz at its end (ADAPT grows it) and the initial parameters of that."""
         from simulation.ansatz import AdaptAnsatz
         from simulation.initial_point import initial_point
         from simulation.optimizers import get_optimizer
         from simulation.solver import VQESolver
 
+        problem, options = prepared.problem, prepared.options
         optimizer = get_optimizer(options.optimizer)
         limits: dict[str, Any] = {
             "max_evaluations": options.max_iterations,
@@ -259,13 +271,12 @@ class VQERunner(Runner):
             ansatz,
             seed=options.seed,
             problem=problem,
-            previous=self._previous_optimum(options, problem, ansatz),
+            previous=self._previous_optimum(prepared, ansatz),
         )
         return VQESolver(engine, optimizer, start, **limits).solve(), ansatz, start.tolist()
 
-    def _previous_optimum(
-        self, options: VQEOptions, problem: ElectronicProblem, ansatz: Ansatz
-    ) -> Sequence[float] | None:
+    def _previous_optimum(self, prepared: Prepared, ansatz: Ansatz) -> Sequence[float] | None:
+        options = prepared.options
         if options.previous is None:
             return None
         from simulation.orbital_matching import optimum_for
@@ -275,7 +286,8 @@ class VQERunner(Runner):
                 f"the run starts from the optimum of experiment {options.previous}, but nothing was given to look it "
                 "up: pass lookup"
             )
-        return optimum_for(self._lookup(options.previous), options, problem, ansatz).tolist()
+        partition = partition_key(prepared.molecule)
+        return optimum_for(self._lookup(options.previous), partition, options, prepared.problem, ansatz).tolist()
 
     def _collect_accuracy_metrics(self, result: VQEDecoratedResult) -> dict[str, float]:
         """Errors and score of a record; see `metrics.accuracy`."""
@@ -313,48 +325,32 @@ def _overridden(options: VQEOptions, overrides: dict[str, Any]) -> VQEOptions:
     return VQEOptions.model_validate(options.model_dump() | given) if given else options
 
 
-def _ansatz(problem: ElectronicProblem, options: VQEOptions) -> Ansatz:
-    from simulation.ansatz import ANSAETZE, AdaptAnsatz
-    from simulation.encoding import encoding
-
-    qubits = encoding(options.mapper, problem.num_orbitals, problem.num_particles)
-    if options.ansatz == AdaptAnsatz.name:
-        return AdaptAnsatz(problem.num_orbitals, problem.num_particles, encoding=qubits)
-    return ANSAETZE[options.ansatz](problem.num_orbitals, problem.num_particles, options.reps, encoding=qubits)
-
-
-def _prepare(molecule: Molecule, options: VQEOptions, choice: EngineChoice) -> Prepared:
-    from simulation.mapping import MAPPERS
-    from simulation.problem import build_problem, plan_problem
-
-    space: dict[str, Any] = {"frozen_core": options.frozen_core, "active_space": options.active_space}
-    choice.check(plan_problem(molecule, options.basis, **space))
-    began = time.perf_counter()
-    problem = build_problem(molecule, options.basis, **space, max_qubits=choice.max_qubits)
-    built = time.perf_counter()
-    hamiltonian = MAPPERS[options.mapper]().map(problem)
-    mapped = time.perf_counter()
-    terms = [
-        HamiltonianTerm(label=label, coefficients=ComplexNumber(real=value, imaginary=0.0))
-        for label, value in zip(hamiltonian.to_labels(), hamiltonian.coefficients.tolist(), strict=True)
-    ]
-    return Prepared(problem, hamiltonian, terms, built - began, mapped - built)
+def _warn_of_no_correlation(prepared: Prepared, exact: ExactReference | None, solved: Solved) -> None:
+    """Tell of a run that found nothing beyond Hartree-Fock though there is something to find."""
+    hf_energy = prepared.problem.hf_energy
+    if exact is None or hf_energy - exact.energy < CORRELATION_HARTREE:
+        return
+    if not solved.engine.exact or abs(solved.total_energy(prepared) - hf_energy) > AT_HARTREE_FOCK:
+        return
+    _LOGGER.warning(
+        "%s: the run ended at the Hartree-Fock energy, %.3f mHa above the exact one: Hartree-Fock is a minimum of this "
+        "%s; try more ansatz_reps, another mapper, a random start, or UCCSD",
+        partition_key(prepared.molecule),
+        1000 * (hf_energy - exact.energy),
+        prepared.options.ansatz,
+    )
 
 
-def _certified_energy(prepared: Prepared, solved: Solved, options: VQEOptions) -> float | None:
+def _certified_energy(prepared: Prepared, solved: Solved) -> float | None:
     """Total energy by Aer from the recorded circuit and terms, None above the size that is certified.
 
-    A sampled energy must agree within its statistical error; noise and devices shift it, so there Aer's exact energy
-    of the same circuit is only noted.
+    Of a sampled run it is the exact energy of the trial state, which the engine's own state must have, too.
     """
-    if solved.ansatz.num_qubits > options.certify_max_qubits:
+    if solved.ansatz.num_qubits > prepared.options.certify_max_qubits:
         return None
-    from simulation.certification import SAMPLING_TOLERANCE, TOLERANCE_HARTREE, aer_energy, certify
+    from simulation.certification import certify
 
-    best, qasm = solved.solution.best, solved.ansatz.qasm3()
-    if options.noisy or options.engine == "ibm":
-        electronic = aer_energy(qasm, prepared.terms, best.parameters)
-    else:
-        tolerance = TOLERANCE_HARTREE + SAMPLING_TOLERANCE * best.std
-        electronic = certify(qasm, prepared.terms, best.parameters, best.result, tolerance=tolerance)
+    best, engine = solved.solution.best, solved.engine
+    claimed = best.result if engine.exact else engine.expectation(np.array(best.parameters))
+    electronic = certify(solved.ansatz.qasm3(), prepared.terms, best.parameters, claimed)
     return electronic + prepared.problem.nuclear_repulsion

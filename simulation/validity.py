@@ -12,6 +12,9 @@ from simulation.observables import Observables
 
 PARTICLE_TOLERANCE = 1e-3
 SPIN_Z_TOLERANCE = 1e-3
+SPIN_SQUARED_TOLERANCE = 0.1
+"""Far below what another spin adds (2 from singlet to triplet), above what a good minimum has of one (1e-5)."""
+
 BELOW_EXACT_TOLERANCE_HARTREE = 1e-6
 BELOW_EXACT_STANDARD_ERRORS = 5.0
 
@@ -49,6 +52,12 @@ def judge(
     spin_z = (multiplicity - 1) / 2
     if abs(observables.spin_z - spin_z) > SPIN_Z_TOLERANCE:
         reasons.append(f"<S_z> is {observables.spin_z:.6f}, multiplicity {multiplicity} has {spin_z:g}")
+    spin_squared = spin_z * (spin_z + 1)
+    if abs(observables.spin_squared - spin_squared) > SPIN_SQUARED_TOLERANCE:
+        reasons.append(
+            f"<S^2> is {observables.spin_squared:.6f}, multiplicity {multiplicity} has {spin_squared:g}: "
+            "another spin is mixed in"
+        )
     allowed = BELOW_EXACT_TOLERANCE_HARTREE + BELOW_EXACT_STANDARD_ERRORS * standard_error
     if exact_energy is not None and total_energy < exact_energy - allowed:
         below = 1000 * (exact_energy - total_energy)

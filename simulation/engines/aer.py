@@ -66,7 +66,7 @@ class AerEngine(Engine):
         super().__init__(ansatz.num_parameters, backend=backend_name("statevector", device), device=device)
         self._encoding = ansatz.encoding
         self._gates = _GateArrays(ansatz)
-        self._product = _HamiltonianProduct(hamiltonian)
+        self._product = HamiltonianProduct(hamiltonian)
         self._states: CircuitStates | DirectStates = (
             DirectStates(ansatz.program, parallel_threads())
             if simulator is None
@@ -103,6 +103,13 @@ class AerEngine(Engine):
         return Evaluation(energy, variance=max(real_dot(image, image) - energy**2, 0.0)), state, image
 
 
+def expectation_of(state: NDArray[np.complex128], hamiltonian: QubitHamiltonian) -> float:
+    """<H> (Hartree) of a state of all qubits, shape `(2^num_qubits,)`."""
+    from simulation.engines.circuit_kernels import real_dot
+
+    return real_dot(state, HamiltonianProduct(hamiltonian)(state))
+
+
 def observables_of(state: NDArray[np.complex128], encoding: Encoding) -> Observables:
     """<N>, <S_z> and <S^2> of a state of all qubits, shape `(2^num_qubits,)`."""
     words = encoding.decode(np.arange(len(state), dtype=np.int64))
@@ -133,7 +140,7 @@ class _GateArrays:
         return np.bincount(self._parameter, weights=weights, minlength=num_parameters).astype(np.float64)
 
 
-class _HamiltonianProduct:
+class HamiltonianProduct:
     """H times a state: by a stored sparse matrix where it fits, term by term where it does not."""
 
     def __init__(self, hamiltonian: QubitHamiltonian) -> None:
@@ -145,6 +152,7 @@ class _HamiltonianProduct:
             self._rows = matrix.indptr.astype(np.int64), matrix.indices.astype(np.uint32), matrix.data
 
     def __call__(self, state: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """H (Hartree) times a state, shape as given."""
         from simulation.pauli_kernels import apply_terms, multiply
 
         result = np.empty_like(state)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulation.engines.aer import observables_of
+from simulation.engines.aer import expectation_of, observables_of
 from simulation.engines.aer_backend import backend_name, build_simulator, select_device
 from simulation.engines.base import Engine, Evaluation
 from simulation.engines.circuit_states import CircuitStates
@@ -63,6 +63,7 @@ class AerShotsEngine(Engine):
             device=device,
         )
         self._encoding = ansatz.encoding
+        self._hamiltonian = hamiltonian
         self._seed = options.seed
         self._shots = options.shots
         self._constant = constant_of(hamiltonian)
@@ -70,6 +71,9 @@ class AerShotsEngine(Engine):
         self._shift = ParameterShift(ansatz.program)
         self._states = CircuitStates(self._shift.circuit, build_simulator(options, device))
         self._sampler = self._choose_sampler(options, device)
+
+    def _expectation(self, parameters: NDArray[np.float64]) -> float:
+        return expectation_of(self._states.at(self._shift.angles(parameters)), self._hamiltonian)
 
     def _observables(self, parameters: NDArray[np.float64]) -> Observables:
         """<N>, <S_z> and <S^2> of the trial state itself: exact, without noise."""

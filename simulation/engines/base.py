@@ -103,6 +103,14 @@ class Engine(ABC):
         self._check_shape(parameters)
         return self._observables(parameters)
 
+    def expectation(self, parameters: NDArray[np.float64]) -> float:
+        """Exact energy (Hartree) of the trial state, without samples and noise; not counted. See `energy`."""
+        self._check_shape(parameters)
+        return self._expectation(parameters)
+
+    def _expectation(self, parameters: NDArray[np.float64]) -> float:
+        return self._energy(parameters).energy
+
     def _check_shape(self, parameters: NDArray[np.float64]) -> None:
         # Compiled kernels read where they are told to, without looking.
         if np.shape(parameters) != (self.num_parameters,):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from simulation.engines.aer import observables_of
+from simulation.engines.aer import expectation_of, observables_of
 from simulation.engines.aer_backend import state_simulator
 from simulation.engines.base import Engine, EngineError, Evaluation
 from simulation.engines.circuit_states import CircuitStates, parameter_columns
@@ -117,6 +117,7 @@ class RuntimeEngine(Engine):
         machine = _least_busy(service, ansatz.num_qubits, options.min_qubits)
         super().__init__(ansatz.num_parameters, backend=machine.name, device="QPU")
         self._encoding = ansatz.encoding
+        self._hamiltonian = hamiltonian
         self._shift = ParameterShift(ansatz.program)
         program = self._shift.circuit
         self._states = CircuitStates(program, state_simulator())
@@ -128,6 +129,9 @@ class RuntimeEngine(Engine):
         self._observable = hamiltonian.to_sparse_pauli_op().apply_layout(self._circuit.layout)
         self._session = Session(backend=machine)
         self._estimator = EstimatorV2(mode=self._session, options={"default_shots": options.shots})
+
+    def _expectation(self, parameters: NDArray[np.float64]) -> float:
+        return expectation_of(self._states.at(self._shift.angles(parameters)), self._hamiltonian)
 
     def _observables(self, parameters: NDArray[np.float64]) -> Observables:
         """<N>, <S_z> and <S^2> of the trial state itself, by Aer: exact, without the device's noise."""

@@ -105,7 +105,7 @@ def central_differences(energy, parameters, step=1e-4):
 
 
 def parameter_shift(energy, parameters, frequencies):
-    """Slopes of a function whose frequencies in each parameter are among 1..R: Wierichs et al., Quantum 6, 677 (2022)."""
+    """Slopes of a function with frequencies 1 to R in each parameter: Wierichs et al., Quantum 6, 677 (2022)."""
     r = frequencies
     slopes = np.zeros(len(parameters))
     for index, direction in enumerate(np.eye(len(parameters))):

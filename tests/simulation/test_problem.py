@@ -122,3 +122,17 @@ def test_degenerate_orbitals_follow_the_axes():
     """The two pi orbitals of LiH are degenerate: unless turned onto x and y they mix arbitrarily."""
     h2 = build_problem(catalogue()["LiH"]).h2
     assert np.count_nonzero(np.abs(h2) > 1e-12) == np.count_nonzero(np.abs(h2) > 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "distance", "energy"),
+    [
+        (("Li", "H"), 6.0, -7.566710),
+        (("Li", "H"), 7.0, -7.558109),
+        (("H", "H"), 50.0, -0.551152),
+    ],
+)
+def test_stretched_bonds_get_the_minimum_of_hartree_fock_not_a_saddle_point(symbols, distance, energy):
+    """Golden: PySCF's second-order solver restarted along its stability analysis; H2 by symmetry."""
+    molecule = Molecule(symbols=symbols, coords=[[0, 0, 0], [0, 0, distance]])
+    assert build_problem(molecule).hf_energy == pytest.approx(energy, abs=2e-6)

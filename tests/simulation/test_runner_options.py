@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from simulation.engines.base import EngineError
 from simulation.metrics import CHEMICAL_ACCURACY_MHA
-from simulation.molecules import catalogue
+from simulation.molecules import Molecule, catalogue
 from simulation.options import VQEOptions
 from simulation.record import VQEDecoratedResult
 from simulation.recording import UNJUDGED_BACKEND, ScanPosition
@@ -73,6 +74,35 @@ def test_a_sampled_run_measures_its_optimum_again_and_states_its_error():
     assert abs(record.certified_energy - record.total_energy) < 6 * last.std
 
 
+def test_a_run_of_few_shots_is_kept_however_far_chance_took_it():
+    # Ten shots put this energy 0.19 Ha from its expectation, more than six of its own standard errors.
+    record = run("H2", shots=10, seed=4, init_strategy="random", max_iterations=4, optimizer="SPSA")
+    assert abs(record.total_energy - record.certified_energy) > 5 * record.energy_standard_error
+
+
+def test_another_spin_is_not_valid():
+    molecule = Molecule(symbols=("H", "H"), coords=[[0, 0, 0], [0, 0, 2.0]])
+    options = VQEOptions(ansatz="EfficientSU2", init_strategy="random", seed=0)
+    record = VQERunner(molecules=[molecule], options=options).run()[0]
+    assert record.spin_squared == pytest.approx(2, abs=1e-3) and record.particle_number == pytest.approx(2, abs=1e-3)
+    assert record.valid is False and "<S^2> is 2.0" in record.invalid_reason
+
+
+def test_a_run_that_finds_no_correlation_says_so(caplog):
+    record = run("H2", ansatz="RealAmplitudes")
+    assert record.total_energy == pytest.approx(record.hf_energy, abs=1e-7)
+    assert "H2: the run ended at the Hartree-Fock energy, 20.586 mHa above the exact one" in caplog.text
+    caplog.clear()
+    run("H2")
+    assert caplog.text == ""
+
+
+def test_check_refuses_what_run_would_before_any_work():
+    with pytest.raises(EngineError, match="30 qubits"):
+        VQERunner(molecules=[catalogue()["CO2"]]).check()
+    VQERunner(molecules=[catalogue()["N2"]]).check()
+
+
 def test_two_sampled_runs_with_one_seed_are_identical():
     first, second = (run("H2", shots=500, seed=3, optimizer="SPSA", max_iterations=30) for _ in range(2))
     assert first.vqe_result.iteration_list == second.vqe_result.iteration_list
@@ -123,7 +153,7 @@ def test_results_that_no_simulator_judged_do_not_carry_its_name():
 
 _PROGRAM = """
 import sys, pathlib
-from simulation.molecules import catalogue
+from simulation.molecules import Molecule, catalogue
 from simulation.options import VQEOptions
 from simulation.runner import VQERunner
 folder = pathlib.Path(sys.argv[1])

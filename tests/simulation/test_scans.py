@@ -282,10 +282,14 @@ def test_the_exact_energy_beside_a_stretched_bond_is_that_of_the_ground_state():
 def test_an_optimum_of_another_ansatz_or_basis_is_refused_naming_both():
     record = scan_records("H2", spec("bond", 0, 1, values=[0.7, 0.9]))[0.7]
     problem = build_problem(catalogue()["H2"])
+    with pytest.raises(CarryOverError, match=r"molecule.*H2.*HeH\+"):
+        optimum_for(record, "HeH+", VQEOptions(), problem, UCCSD(2, (1, 1)))
+    with pytest.raises(CarryOverError, match=r"mapper.*jordan_wigner.*parity"):
+        optimum_for(record, "H2", VQEOptions(mapper="parity"), problem, UCCSD(2, (1, 1)))
     with pytest.raises(CarryOverError, match=r"ansatz.*UCCSD.*EfficientSU2"):
-        optimum_for(record, VQEOptions(ansatz="EfficientSU2"), problem, EfficientSU2(2, (1, 1)))
+        optimum_for(record, "H2", VQEOptions(ansatz="EfficientSU2"), problem, EfficientSU2(2, (1, 1)))
     with pytest.raises(CarryOverError, match=r"basis.*sto3g.*6-31g"):
-        optimum_for(record, VQEOptions(basis="6-31g"), problem, UCCSD(2, (1, 1)))
+        optimum_for(record, "H2", VQEOptions(basis="6-31g"), problem, UCCSD(2, (1, 1)))
 
 
 def test_a_point_that_starts_above_hartree_fock_is_computed_afresh_and_the_better_one_stands():
