@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qpipe_assets.campaign import PlannedRun
-from qpipe_assets.scan_plot import scan_markdown
+from qpipe_assets.reports.asset_metadata import scan_markdown
 from simulation.scans import afresh, better, needs_comparison
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, select_molecule
+from simulation.molecules import Molecule, MoleculeError, catalogue, load_molecules, partition_key, select_molecule
 
 MoleculeNames = Annotated[list[str] | None, typer.Option("-m", "--molecule", help="Name in the catalogue.")]
 MoleculeFile = Annotated[Path | None, typer.Option("-f", "--file", help="Molecule file (JSON array).")]
@@ -15,7 +15,7 @@ MoleculeIndex = Annotated[int | None, typer.Option("--molecule-index", help="Onl
 
 
 def choose_molecules(names: list[str] | None, file: Path | None, index: int | None) -> list[Molecule]:
-    """The molecules that were named, or those of the file.
+    """The molecules that were named, each once, or those of the file.
 
     Raises:
         MoleculeError: neither or both were given, a name is unknown, or the index is out of range.
@@ -27,7 +27,12 @@ def choose_molecules(names: list[str] | None, file: Path | None, index: int | No
         return found if index is None else [select_molecule(found, index)]
     if index is not None:
         raise MoleculeError(f"--molecule-index {index} goes with a molecule file (-f)")
-    return [_known(name) for name in names or []]
+    return [_known(name) for name in dict.fromkeys(names or [])]
+
+
+def called(molecule: Molecule) -> str:
+    """What the user calls a molecule: its own name, else its partition key."""
+    return molecule.name or partition_key(molecule)
 
 
 def _known(name: str) -> Molecule:

@@ -7,7 +7,8 @@ import datetime as dt
 import enum
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -75,6 +76,31 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dt.datetime | dt.date):
         return value.isoformat()
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def make_folder(path: Path, name: str) -> None:
+    """Make a folder, where it is not there.
+
+    Args:
+        path: The folder.
+        name: What the reader calls it: a flag, say.
+
+    Raises:
+        ValueError: there cannot be such a folder.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"{name} is {str(path)!r}, which is a file, expected a folder: name another") from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ValueError(f"{name} is {str(path)!r}, a folder that cannot be made ({why}): name another") from error
+
+
+def say_invalid(name: str, row: Mapping[str, Any]) -> None:
+    """Say on standard error why a printed row is not valid, if it is not."""
+    if row["valid"] is False:
+        print(f"{name}: not valid: {row['invalid_reason']}", file=sys.stderr)
 
 
 def refuse(message: str) -> NoReturn:

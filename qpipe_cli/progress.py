@@ -18,7 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Evaluation, energy and error to FCI of the run; nothing where the log level is above INFO."""
+    """Evaluation, energy and error to FCI of the run; nothing where the log level is above INFO.
+
+    The energy is the lowest so far, of samples the current one with its standard error.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -37,10 +40,17 @@ class Progress:
     def evaluated(self, step: VQEProcess) -> None:
         """One energy evaluation was made."""
         assert self._reference is not None
-        lowest = (step.cumulative_min_energy or step.result) + self._reference.nuclear_repulsion
-        text = f"{self._name}: {self._reference.num_qubits} qubits, evaluation {step.iteration}, {lowest:.8f} Ha"
-        if self._reference.exact_energy is not None:
-            text += f", {1000 * (lowest - self._reference.exact_energy):+.4f} mHa to {self._reference.exact_method}"
+        exact, method = self._reference.exact_energy, self._reference.exact_method
+        text = f"{self._name}: {self._reference.num_qubits} qubits, evaluation {step.iteration}, "
+        if step.std:
+            # The lowest of many samples is the luckiest one, so the current one is told.
+            energy = step.result + self._reference.nuclear_repulsion
+            text += f"{energy:.5f} ± {step.std:.5f} Ha"
+            text += "" if exact is None else f", {1000 * (energy - exact):+.2f} ± {1000 * step.std:.2f} mHa to {method}"
+        else:
+            energy = (step.cumulative_min_energy or step.result) + self._reference.nuclear_repulsion
+            text += f"{energy:.8f} Ha"
+            text += "" if exact is None else f", {1000 * (energy - exact):+.4f} mHa to {method}"
         self._last = text
         if time.monotonic() - self._drawn > _REDRAW_SECONDS:
             self._show(text)

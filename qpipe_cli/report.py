@@ -12,6 +12,7 @@ import typer
 
 from qpipe_assets.reports.writing import ReportFormat, write_molecule_report, write_run_report
 from qpipe_cli.data import fail
+from qpipe_cli.output import make_folder
 
 if TYPE_CHECKING:
     from qpipe_assets.reports.sources import LandedRuns, MoleculeRecords
@@ -36,8 +37,8 @@ def report(
 
     try:
         jobs = [job for target in targets for job in _jobs(target, output_dir, form)]
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except (UnknownSourceError, MoleculeError, OSError) as error:
+        make_folder(output_dir, "--output-dir")
+    except (UnknownSourceError, MoleculeError, ValueError, OSError) as error:
         fail(str(error))
     for job in jobs:
         for path in job():

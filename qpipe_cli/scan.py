@@ -11,15 +11,15 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from qpipe_assets.scan_plot import FORMATS, scan_image
+from qpipe_assets.reports.drawing import FORMATS
 from qpipe_cli.logs import log_to_standard_error
-from qpipe_cli.molecule_choice import choose_molecules
+from qpipe_cli.molecule_choice import called, choose_molecules
 from qpipe_cli.option_flags import FlagError, FlagGroup, add_command, flag_of
-from qpipe_cli.output import Format, print_rows, refuse
+from qpipe_cli.output import Format, make_folder, print_rows, refuse, say_invalid
 from qpipe_cli.progress import Progress
 from qpipe_cli.run_config import OutputChoices
 from qpipe_cli.simulate import OPTIONS
-from qpipe_cli.target import Target
+from qpipe_cli.target import Target, already_computed
 from simulation.molecules import Molecule, MoleculeError, partition_key
 from simulation.options import VQEOptions
 from simulation.record import VQEDecoratedResult
@@ -102,17 +102,23 @@ def _run(planned: list[PlannedPoint], spec: ScanSpec, target: Target, output: Ou
     records.sort(key=lambda record: record.scan_value or 0.0)
     rows = [_row(record) for record in records]
     form = output.format
-    name = partition_key(planned[0].point.molecule)
+    name = called(planned[0].point.molecule)
     title = f"{name}, {spec.coordinate} ({spec.unit})"
     print_rows([_short(row) for row in rows] if form is Format.TABLE else rows, form, title=title)
+    for row in rows:
+        say_invalid(f"{name} {spec.coordinate} = {row['coordinate']:g}", row)
     if records:
+        from qpipe_assets.reports.scan_figure import scan_image
+
         initial = records[0].vqe_result.initial_data
         caption = f"{name}, {records[0].basis_set}, {initial.ansatz_name} x{initial.ansatz_reps}, {initial.optimizer}"
         picture.write_bytes(scan_image(caption, records, picture.suffix.removeprefix(".")))
         _log.info("the curve is in %s", picture)
     if failure is not None:
-        done = f"{len(records)} of {len(planned)} points are done and have landed; run the same command to go on"
-        print(f"error: {points.current}: {failure}\n{done}", file=sys.stderr)
+        print(f"error: {points.current}: {failure}", file=sys.stderr)
+        if records:
+            done = f"{len(records)} of {len(planned)} points are done and have landed"
+            print(f"{done}; run the same command to go on", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -129,11 +135,12 @@ class _Points:
         from simulation.runner import VQERunner
 
         molecule, position = planned.point.molecule, planned.position
-        self.current = f"{partition_key(molecule)} {position.coordinate} = {position.value:g}"
+        self.current = f"{called(molecule)} {position.coordinate} = {position.value:g}"
         landed = None if self._force else self._target.find(molecule, planned.experiment_id)
         if landed is not None:
-            _log.info("%s: already computed; --force computes it again", self.current)
+            _log.info("%s", already_computed(self.current, landed))
             return landed
+        VQERunner(molecules=[molecule], options=planned.options).check()
         progress = Progress(self.current)
         runner = VQERunner(
             molecules=[molecule],
@@ -204,7 +211,7 @@ def _picture(plot: Path | None, output: OutputChoices, molecule: Molecule, spec:
     path = plot or (output.output_dir or Path()) / name
     if path.suffix.removeprefix(".") not in FORMATS:
         raise FlagError(f"--plot is {str(plot)!r}, expected a name that ends in .{', .'.join(FORMATS)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "the folder of the plot" if plot else "--output-dir")
     return path
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from qpipe_cli.logs import log_to_standard_error
-from qpipe_cli.molecule_choice import MoleculeFile, MoleculeIndex, MoleculeNames, choose_molecules
+from qpipe_cli.molecule_choice import MoleculeFile, MoleculeIndex, MoleculeNames, called, choose_molecules
 from qpipe_cli.option_flags import FlagError, FlagGroup, add_command, flag_of
-from qpipe_cli.output import Format, print_rows, refuse
+from qpipe_cli.output import Format, make_folder, print_rows, refuse, say_invalid
 from qpipe_cli.progress import Progress
 from qpipe_cli.run_config import OutputChoices, RunConfig, dump, load
-from qpipe_cli.target import Target
+from qpipe_cli.target import Target, already_computed
 from simulation.identity import experiment_id
 from simulation.molecules import Molecule, partition_key, select_molecule
 from simulation.monitor_settings import MonitorSettings, load_monitor_settings, shown
@@ -63,6 +63,9 @@ _TABLE_DIGITS = {
     "engine": None,
 }
 """Columns of the printed table, with the decimals that matter."""
+
+_FAILURES = (ValueError, RuntimeError, MemoryError, OSError)
+"""What one molecule may end in without ending the command."""
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +122,7 @@ def simulate(
         log_to_standard_error(config.output.log_level)
         target = Target(config.output.output_dir)
         if config.output.report:
-            config.output.report_folder.mkdir(parents=True, exist_ok=True)
+            make_folder(config.output.report_folder, "the folder of the reports")
         monitor = performance_monitor(config.monitoring)
         if dump_config:
             _dump(config, file.stem if file else "_".join(map(partition_key, molecules)))
@@ -131,21 +134,37 @@ def simulate(
 
 
 def _run_all(molecules: list[Molecule], config: RunConfig, target: Target, monitor: PerformanceMonitor | None) -> None:
-    """Every molecule, whatever becomes of the others; the exit code tells whether one failed."""
+    """Every molecule, whatever becomes of the others; the exit code tells whether one failed.
+
+    What can be refused without computing is refused for all of them first.
+    """
+    accepted: list[tuple[Molecule, VQEDecoratedResult | None]] = []
     rows, failed = [], False
     for one in molecules:
         try:
-            record = _run(one, config, target, monitor)
+            accepted.append((one, _landed_or_checked(one, config, target)))
+        except _FAILURES as error:
+            failed = _say_failure(one, error)
+    for one, landed in accepted:
+        try:
+            record = landed or _run(one, config, target, monitor)
             rows.append(summary(record))
             if config.output.report:
                 _report(record, config.output)
-        except (ValueError, RuntimeError, MemoryError, OSError) as error:
-            print(f"error: {partition_key(one)}: {error}", file=sys.stderr)
-            failed = True
+        except _FAILURES as error:
+            failed = _say_failure(one, error)
     form = config.output.format
     print_rows([_short(row) for row in rows] if form is Format.TABLE else rows, form)
+    for row in rows:
+        say_invalid(_name(row), row)
     if failed:
         raise typer.Exit(1)
+
+
+def _say_failure(molecule: Molecule, error: Exception) -> bool:
+    """Tell why a molecule has no record; true, there was a failure."""
+    print(f"error: {called(molecule)}: {error}", file=sys.stderr)
+    return True
 
 
 def _report(record: VQEDecoratedResult, output: OutputChoices) -> None:
@@ -237,23 +256,31 @@ def _dump(config: RunConfig, stem: str) -> None:
         _log.warning("%s has no user and password of the PushGateway: set PUSHGATEWAY_URL where it is loaded", path)
 
 
+def _landed_or_checked(molecule: Molecule, config: RunConfig, target: Target) -> VQEDecoratedResult | None:
+    """The record that is there already; None where there is none, and the run is possible."""
+    from simulation.runner import VQERunner
+
+    name, options = called(molecule), config.options
+    identity = experiment_id(molecule, options)
+    _log.debug("%s: experiment %s, %r", name, identity, options)
+    landed = None if config.output.force else target.find(molecule, identity)
+    if landed is None:
+        VQERunner(molecules=[molecule], options=options).check()
+    else:
+        _log.info("%s", already_computed(name, landed))
+    return landed
+
+
 def _run(
     molecule: Molecule, config: RunConfig, target: Target, monitor: PerformanceMonitor | None
 ) -> VQEDecoratedResult:
     from qpipe_resources.metrics_push import push_run
     from simulation.runner import VQERunner
 
-    name, options = partition_key(molecule), config.options
-    identity = experiment_id(molecule, options)
-    _log.debug("%s: experiment %s, %r", name, identity, options)
-    landed = None if config.output.force else target.find(molecule, identity)
-    if landed is not None:
-        _log.info("%s: already computed; --force computes it again", name)
-        return landed
-    progress = Progress(name)
+    progress = Progress(called(molecule))
     runner = VQERunner(
         molecules=[molecule],
-        options=options,
+        options=config.options,
         on_prepared=progress.prepared,
         on_evaluation=progress.evaluated,
         sink=target.write,
@@ -275,6 +302,7 @@ def summary(record: VQEDecoratedResult) -> dict[str, Any]:
     molecule = record.molecule.molecule_data
     return {
         "molecule": partition_key(Molecule.from_record(molecule)),
+        "name": molecule.name,
         "basis": record.basis_set,
         "qubits": initial.num_qubits,
         "parameters": initial.num_parameters,
@@ -294,4 +322,10 @@ def summary(record: VQEDecoratedResult) -> dict[str, Any]:
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     digits = _TABLE_DIGITS.items()
-    return {k: row[k] if places is None or row[k] is None else round(row[k], places) for k, places in digits}
+    shown = row | {"molecule": _name(row)}
+    return {k: shown[k] if places is None or shown[k] is None else round(shown[k], places) for k, places in digits}
+
+
+def _name(row: dict[str, Any]) -> str:
+    """What the user calls the molecule."""
+    return row["name"] or row["molecule"]

@@ -6,13 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qpipe_cli.output import make_folder
 from qpipe_resources.object_store import FolderObjectStore
 from qpipe_resources.settings import load_settings
 from simulation.molecules import Molecule, partition_key
 from simulation.record import VQEDecoratedResult
+from simulation.validation import reasons
 
 if TYPE_CHECKING:
     from qpipe_assets.landing import Landing
+
+
+def already_computed(name: str, record: VQEDecoratedResult) -> str:
+    """What is told of a run that is not computed again, because its record has landed."""
+    facts = [f"engine {record.engine or record.vqe_result.initial_data.backend}"]
+    if record.device:
+        facts.append(record.device)
+    # Samples scatter: there is an exact energy of their circuit, but no certificate.
+    if record.vqe_result.initial_data.exact_estimator:
+        facts.append("not certified" if record.certified_energy is None else "certified")
+    return f"{name}: already computed ({', '.join(facts)}); --force computes it again"
 
 
 class Target:
@@ -22,7 +35,7 @@ class Target:
         self._settings = load_settings()
         if folder is not None:
             # Now, not after the computation: a folder that cannot be is an error before any work.
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder, "--output-dir")
         self._folder = FolderObjectStore(folder.absolute()) if folder else None
         self._raw = FolderObjectStore(self._settings.raw_results)
 
@@ -33,7 +46,7 @@ class Target:
             key = keys.get(f"{experiment}.json")
         else:
             store, key = self._raw, self._landing(partition_key(molecule)).objects().get(experiment)
-        return VQEDecoratedResult.model_validate_json(store.get(key).data) if key else None
+        return _read(store.get(key).data, f"{store.root}/{key}") if key else None
 
     def write(self, record: VQEDecoratedResult) -> None:
         """Land one record, durably."""
@@ -63,3 +76,12 @@ class Target:
         from qpipe_assets.landing import Landing
 
         return Landing(self._raw, self._settings, molecule)
+
+
+def _read(data: bytes, where: str) -> VQEDecoratedResult:
+    from pydantic import ValidationError
+
+    try:
+        return VQEDecoratedResult.model_validate_json(data)
+    except ValidationError as error:
+        raise ValueError(f"{where} is no record ({reasons(error)}): move it away, or use --force") from error

@@ -39,7 +39,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 _UNITS = ("angstrom", "bohr")
 _KEYS = (*MoleculeData.model_fields, "scan")
 _NEAR_MISS = 0.8
-"""Similarity from which a key is a misspelt one: `mass` is that near to `masses`, `coordinates` is far from `coords`."""
+"""Similarity from which a key is a misspelt one: `mass` is that near to `masses`, `coordinates` far from `coords`."""
 
 
 class MoleculeError(ValueError):

@@ -6,6 +6,7 @@ computed here (see `reference`), so that the time it takes never counts as the t
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -232,17 +233,22 @@ def _pyscf_molecule(molecule: Molecule, basis: str) -> Any:
 
     atoms = [(s, tuple(x)) for s, x in zip(molecule.symbols, molecule.coords_angstrom.tolist(), strict=True)]
     try:
-        return gto.M(
-            atom=atoms,
-            unit="Angstrom",
-            basis=basis,
-            charge=molecule.charge,
-            spin=molecule.multiplicity - 1,
-            verbose=0,
-            parse_arg=False,
-        )
+        with warnings.catch_warnings():
+            # PySCF warns of another package that might know the basis; the error below says what is needed.
+            warnings.simplefilter("ignore", UserWarning)
+            return gto.M(
+                atom=atoms,
+                unit="Angstrom",
+                basis=basis,
+                charge=molecule.charge,
+                spin=molecule.multiplicity - 1,
+                verbose=0,
+                parse_arg=False,
+            )
     except (BasisNotFoundError, KeyError) as error:
-        raise ProblemError(f"basis {basis!r} has no functions for every element of {set(molecule.symbols)}") from error
+        raise ProblemError(
+            f"basis {basis!r} has no functions for every element of {', '.join(sorted(set(molecule.symbols)))}"
+        ) from error
 
 
 def _transform_one(integrals: NDArray[np.float64], orbitals: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -333,8 +333,8 @@ def _warn_of_no_correlation(prepared: Prepared, exact: ExactReference | None, so
     if not solved.engine.exact or abs(solved.total_energy(prepared) - hf_energy) > AT_HARTREE_FOCK:
         return
     _LOGGER.warning(
-        "%s: the run ended at the Hartree-Fock energy, %.3f mHa above the exact one: Hartree-Fock is a minimum of this "
-        "%s; try more ansatz_reps, another mapper, a random start, or UCCSD",
+        "%s: the run ended at the Hartree-Fock energy, %.3f mHa above the exact one: it is a local minimum of "
+        "%s; try more ansatz_reps, another mapper or seed, or UCCSD",
         partition_key(prepared.molecule),
         1000 * (hf_energy - exact.energy),
         prepared.options.ansatz,

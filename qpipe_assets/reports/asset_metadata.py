@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from qpipe_assets.reports.convergence_figure import MOST_CURVES, Curve, overlaid_convergence
 from qpipe_assets.reports.drawing import to_png
 from qpipe_assets.reports.molecule_figure import molecule_png
+from qpipe_assets.reports.scan_figure import scan_image
 from qpipe_assets.reports.trajectory import magnitudes, thinned_indices, trajectory
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _CURVE_POINTS = 500
 
-__all__ = ["MOST_CURVES", "convergence_markdown", "convergence_png", "errors_mha", "molecule_markdown"]
+__all__ = ["MOST_CURVES", "convergence_markdown", "convergence_png", "errors_mha", "molecule_markdown", "scan_markdown"]
 
 
 def errors_mha(record: VQEDecoratedResult) -> list[float]:
@@ -45,6 +46,11 @@ def convergence_png(curves: Mapping[str, list[float]]) -> bytes:
 def molecule_markdown(name: str, molecule: MoleculeData) -> str:
     """A Markdown image of the molecule."""
     return _image(name, molecule_png(molecule))
+
+
+def scan_markdown(title: str, records: Sequence[VQEDecoratedResult]) -> str:
+    """A Markdown image of the curve of a scan."""
+    return _image(title, scan_image(title, records, dpi=80))
 
 
 def _image(alternative: str, png: bytes) -> str:

@@ -28,6 +28,7 @@ class RunSummary:
     """What a comparison needs of a run; energies in Hartree, `curve` are |errors| (mHartree) at `steps`.
 
     `distances` between all atoms (angstrom, rounded) tell geometries apart, `geometry` is a reader's word for them.
+    `certified` is None of sampled energies, which cannot be.
     """
 
     experiment_id: str
@@ -45,7 +46,7 @@ class RunSummary:
     evaluations: int
     seconds: float
     engine: str
-    certified: bool
+    certified: bool | None
     scan: tuple[str, float] | None
     steps: NDArray[np.int64]
     curve: NDArray[np.float64] | None
@@ -109,7 +110,7 @@ def summarise(record: VQEDecoratedResult) -> RunSummary:
         evaluations=len(record.vqe_result.iteration_list),
         seconds=record.wall_time if record.wall_time is not None else record.total_time,
         engine=record.engine or record.vqe_result.initial_data.backend,
-        certified=record.certified_energy is not None,
+        certified=record.certified_energy is not None if record.vqe_result.initial_data.exact_estimator else None,
         scan=(record.scan_coordinate or "", record.scan_value or 0.0) if scanned else None,
         steps=points.steps,
         curve=None if points.errors_mha is None else magnitudes(points.errors_mha),

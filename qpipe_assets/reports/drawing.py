@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[["Axes"], None]
+FORMATS = ("png", "svg", "pdf")
+"""What a drawing becomes as a file of its own."""
 
 INK = "#20242b"
 """Text, axes and grid; in an SVG it becomes the colour of the text around the picture, dark or light."""
@@ -55,6 +57,10 @@ _STYLE: dict[Any, Any] = {
     "xtick.labelsize": 7.5,
     "ytick.color": INK,
     "ytick.labelsize": 7.5,
+}
+_UNDATED: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 _IDENTIFIER = re.compile(r' id="([^"]+)"')
 _REFERENCE = re.compile(r'(?:href="|url\()#([^")]+)')
@@ -96,6 +102,29 @@ def to_svg(draw: Draw, width: float, height: float) -> str:
     referenced = set(_REFERENCE.findall(text))
     # Several pictures share a page, on which an identifier must not occur twice.
     return _IDENTIFIER.sub(lambda found: found[0] if found[1] in referenced else "", text)
+
+
+def to_image(draw: Draw, width: float, height: float, form: str, *, dpi: int = 150) -> bytes:
+    """A drawing as a file of its own on white, `width` x `height` inches.
+
+    Args:
+        draw: Paints it.
+        width: Of the picture.
+        height: Of the picture.
+        form: One of `FORMATS`.
+        dpi: Resolution of a PNG.
+
+    Raises:
+        ValueError: an unknown form.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"the form of the picture is {form!r}, expected one of {FORMATS}")
+    if form == "png":
+        return to_png(draw, width, height, dpi=dpi)
+    buffer = io.BytesIO()
+    with style():
+        _figure(draw, width, height).savefig(buffer, format=form, metadata=_UNDATED[form])
+    return buffer.getvalue()
 
 
 def plain_decades(axis: Axis, most: int = 9) -> None:

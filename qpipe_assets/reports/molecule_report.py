@@ -18,7 +18,7 @@ from qpipe_assets.reports.run_report import (
     molecule_picture,
     operator_sections,
 )
-from qpipe_assets.reports.scan_figure import scan_drawing
+from qpipe_assets.reports.scan_figure import HEIGHT, WIDTH, scan_drawing
 
 if TYPE_CHECKING:
     from simulation.record import VQEDecoratedResult
@@ -121,7 +121,7 @@ def _row(number: int, run: RunSummary) -> tuple[str, ...]:
         run.experiment_id[:_ID_CHARACTERS],
         f"{run.geometry}, {run.method}" if run.scan else run.method,
         run.engine,
-        "yes" if run.certified else "no",
+        {True: "yes", False: "no", None: ""}[run.certified],
         str(run.num_qubits),
         str(run.evaluations),
         "" if run.total_energy is None else f"{run.total_energy:.8f}",
@@ -190,8 +190,15 @@ def _scan_sections(runs: Sequence[RunSummary]) -> tuple[Section, ...]:
         if run.scan is not None:
             scans.setdefault((run.space, run.scan[0]), []).append(run)
     pictures = tuple(
-        Picture(scan_drawing(points), PLOT_WIDTH, PLOT_HEIGHT + 0.5, f"Scan of {coordinate}; {space}; the best runs.")
+        Picture(scan_drawing(points), WIDTH, HEIGHT, _scan_caption(coordinate, space))
         for (space, coordinate), points in scans.items()
         if len({point.scan for point in points}) > 1
     )
     return (Section("Potential-energy scan", pictures),) if pictures else ()
+
+
+def _scan_caption(coordinate: str, space: str) -> str:
+    return (
+        f"Scan of {coordinate}; {space}; the best runs. Below, the distance to the exact energy with the band of "
+        "±1.6 mHa; its axis is linear within the band, logarithmic outside where points lie far from it."
+    )

@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[Any, dict[str, Any]]] = {
     "noise": ("FakeManilaV2", {}),
     "noise_rates": (NoiseRates(one_qubit=0.001, two_qubit=0.01, readout=0.02), {}),
     "simulation_method": ("density_matrix", {"shots": 512}),
-    "optimization_level": (1, {"shots": 512}),
+    "optimization_level": (1, {"noise": "FakeManilaV2"}),
     "min_qubits": (7, {"engine": "ibm"}),
     "gpu": (True, {}),
     "cpu_fallback": (True, {"gpu": True}),

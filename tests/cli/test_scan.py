@@ -123,6 +123,23 @@ def test_a_molecule_file_may_carry_the_scan(home: Path, tmp_path: Path) -> None:
     assert [point["coordinate"] for point in points] == [0.7, 0.8, 0.9]
 
 
+def test_points_that_are_not_valid_are_told_with_their_reason(home: Path) -> None:
+    bad = ("--ansatz", "EfficientSU2", "--ansatz-reps", "1", "--init-strategy", "random", "--seed", "3")
+    result = qpipe("scan", "-m", "H2", "--bond", "0,1", "--values", "0.7,0.8", *bad, "--max-iterations", "1")
+    assert result.exit_code == 0, result.stderr
+    reasons = {record.scan_value: record.invalid_reason for record in landed(home / "raw-results")}
+    assert len(reasons) == 2
+    for value, reason in reasons.items():
+        assert f"\nH2 bond 0-1 = {value:g}: not valid: {reason}\n" in result.stderr
+
+
+def test_a_scan_that_cannot_run_is_refused_before_anything_is_computed(home: Path) -> None:
+    result = qpipe("scan", "-m", "H2", "--bond", "0,1", "--values", "0.7,0.8", "--active-space", "2,9")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: H2 bond 0-1 = 0.7: ") and result.stderr.count("\n") == 1
+    assert not list(Path().glob("*.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from simulation.record import VQEDecoratedResult
+from qpipe_cli.logs import log_to_standard_error
+from qpipe_cli.progress import Progress
+from simulation.record import VQEDecoratedResult, VQEProcess
+from simulation.runner import RunReference
 from simulation.system_snapshot import SystemSnapshot, Usage
 from tests.cli.conftest import qpipe, rows
 
@@ -36,7 +39,8 @@ def test_a_landed_run_is_skipped_and_force_repeats_it_byte_for_byte(home: Path) 
     seeded = ("simulate", "-m", "H2", *SAMPLE)
     assert qpipe(*seeded).exit_code == 0
     (first,) = records(home)
-    assert "already computed" in qpipe(*seeded).stderr
+    said = f"H2: already computed (engine {first.engine}, CPU, certified); --force computes it again"
+    assert said in qpipe(*seeded).stderr
     assert records(home)[0].wall_time == first.wall_time
     assert qpipe(*seeded, "--force").exit_code == 0
     second = records(home)[-1]
@@ -77,6 +81,98 @@ def test_a_run_starts_from_the_optimum_of_another_that_has_landed(
     absent = qpipe("simulate", "-f", stretched, *previous, "f" * 64)
     assert absent.exit_code == 1
     assert f"{'f' * 64} is not in" in absent.stderr
+
+
+def test_a_landed_run_says_that_it_is_not_certified_and_of_samples_nothing_of_the_kind(home: Path) -> None:
+    uncertified = ("simulate", "-m", "H2", "--certify-max-qubits", "1")
+    assert qpipe(*uncertified).exit_code == 0
+    assert "H2: already computed (engine sector, CPU, not certified); --force" in qpipe(*uncertified).stderr
+    few = ("simulate", "-m", "H2", *SAMPLE, "--shots", "100", "--optimizer", "COBYLA", "--max-iterations", "3")
+    assert qpipe(*few).exit_code == 0
+    assert "H2: already computed (engine aer-shots, CPU); --force" in qpipe(*few).stderr
+
+
+def test_an_invalid_result_is_told_with_its_reason(home: Path) -> None:
+    result = qpipe("simulate", "-m", "H2", *SAMPLE, "--max-iterations", "1")
+    assert result.exit_code == 0
+    (record,) = records(home)
+    assert record.valid is False and record.invalid_reason
+    assert result.stderr.endswith(f"\nH2: not valid: {record.invalid_reason}\n")
+    assert "not valid" not in qpipe("simulate", "-m", "H2").stderr
+
+
+SHOTS = ("--shots", "100", "--optimizer", "COBYLA")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--active-space", "2,99"), "99 orbitals"),
+        (("--noise", "FakeNowhere", *SHOTS), "'FakeNowhere'"),
+        (("--noise", "FakeBelemV2", *SHOTS), "qubits"),
+        (("--engine", "ibm", *SHOTS), "IBM_RUNTIME"),
+        (("--basis", "cc-pvdz"), "qubits"),
+    ],
+)
+def test_what_needs_no_computation_to_be_refused_is_refused_for_all_before_any(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], named: str
+) -> None:
+    for name in ("IBM_RUNTIME_CHANNEL", "IBM_RUNTIME_INSTANCE", "IBM_RUNTIME_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    result = qpipe("simulate", "-m", "NH3", "-m", "H2O", *arguments)
+    assert result.exit_code == 1
+    first, second = result.stderr.splitlines()
+    assert first.startswith("error: NH3: ") and second.startswith("error: H2O: ")
+    assert named in first and named in second
+
+
+def test_refusals_come_before_the_others_are_computed(home: Path) -> None:
+    result = qpipe("simulate", "-m", "H2", "-m", "He2", "--active-space", "2,2")
+    assert result.exit_code == 1
+    assert result.stderr.index("error: He2") < result.stderr.index("H2: Hartree-Fock")
+
+
+def test_a_molecule_goes_by_the_name_its_user_gave(home: Path, molecule_file: Callable[..., str]) -> None:
+    file = molecule_file(**HYDROGEN, name="stretched")
+    (row,) = rows(qpipe("simulate", "-f", file, "--format", "json"))
+    assert (row["molecule"], row["name"]) == ("H2", "stretched")
+    result = qpipe("simulate", "-f", file)
+    assert "stretched" in result.stdout and "H2" not in result.stdout
+    assert "stretched: already computed" in result.stderr
+
+
+def test_a_molecule_named_twice_is_run_and_printed_once(home: Path) -> None:
+    result = qpipe("simulate", "-m", "H2", "-m", "HeH+", "-m", "H2", "--format", "json")
+    assert [row["molecule"] for row in rows(result)] == ["H2", "HeH+"]
+    assert "already computed" not in result.stderr
+
+
+def test_progress_of_samples_tells_the_current_energy_with_its_standard_error(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_to_standard_error("INFO")
+    lucky = {"iteration": 2, "parameters": [], "result": -1.8, "std": 0.004, "cumulative_min_energy": -1.9}
+    for step, told in (
+        (lucky, "H2: 4 qubits, evaluation 2, -1.10000 ± 0.00400 Ha, +37.00 ± 4.00 mHa to FCI"),
+        (lucky | {"std": 0.0}, "H2: 4 qubits, evaluation 2, -1.20000000 Ha, -63.0000 mHa to FCI"),
+    ):
+        progress = Progress("H2")
+        progress.prepared(RunReference(4, 0.7, -1.117, -1.137, "FCI"))
+        progress.evaluated(VQEProcess.model_validate(step))
+        progress.close()
+        assert told in capsys.readouterr().err
+
+
+def test_a_landed_object_that_is_no_record_is_named_without_the_library_that_says_so(
+    home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (row,) = rows(qpipe("simulate", "-m", "H2", "--output-dir", str(out), "--format", "json"))
+    (out / f"{row['experiment_id']}.json").write_text('{"basis_set": 3}')
+    result = qpipe("simulate", "-m", "H2", "--output-dir", str(out))
+    assert result.exit_code == 1
+    assert f"{row['experiment_id']}.json is no record" in result.stderr
+    assert "pydantic" not in result.stderr
 
 
 HYDROGEN = {"symbols": ["H", "H"], "coords": [[0, 0, 0], [0, 0, 0.7414]]}
@@ -172,8 +268,10 @@ def test_an_output_folder_that_cannot_be_is_refused_before_any_work(home: Path, 
     file.write_text("")
     result = qpipe("simulate", "-m", "H2", "--output-dir", str(file))
     assert result.exit_code == 2
-    assert "taken" in result.stderr
-    assert "evaluation" not in result.stderr
+    assert result.stderr == f"error: --output-dir is {str(file)!r}, which is a file, expected a folder: name another\n"
+    beneath = qpipe("simulate", "-m", "H2", "--output-dir", str(file / "below"))
+    assert beneath.exit_code == 2
+    assert "cannot be made (Not a directory)" in beneath.stderr
 
 
 def test_a_report_of_each_run_is_written_where_it_is_told(home: Path, tmp_path: Path) -> None:
@@ -194,7 +292,7 @@ def test_a_report_folder_that_cannot_be_is_refused_before_any_work(home: Path) -
     Path("reports").write_text("taken")
     result = qpipe("simulate", "-m", "H2", "--report")
     assert result.exit_code == 2
-    assert "reports" in result.stderr
+    assert "the folder of the reports is 'reports', which is a file" in result.stderr
     assert not home.exists()
 
 

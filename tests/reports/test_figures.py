@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from qpipe_assets.reports.asset_metadata import convergence_markdown, convergence_png, errors_mha
 from qpipe_assets.reports.circuit_figure import circuit_drawing, excerpt, short_angle
+from qpipe_assets.reports.comparison import summarise
 from qpipe_assets.reports.convergence_figure import MOST_ERROR_BARS, run_convergence
 from qpipe_assets.reports.energy_figure import (
     EnergyPoint,
@@ -25,9 +26,10 @@ from qpipe_assets.reports.energy_figure import (
     run_energies,
 )
 from qpipe_assets.reports.hamiltonian_figure import hamiltonian_drawing, sparse_label, spectrum
+from qpipe_assets.reports.scan_figure import scan_drawing, scan_image
 from qpipe_assets.reports.trajectory import MOST_POINTS, thinned_indices, trajectory
 from simulation.circuit_features import read_circuit
-from simulation.record import ComplexNumber, HamiltonianTerm
+from simulation.record import ComplexNumber, HamiltonianTerm, VQEDecoratedResult
 from tests.reports.conftest import CIRCUIT, FCI, HF, made, sampled
 
 
@@ -194,3 +196,44 @@ def test_a_report_leaves_no_trace_and_is_the_same_in_every_process() -> None:
         assert run.returncode == 0, run.stderr
         digests.add(run.stdout)
     assert len(digests) == 1
+
+
+def scanned(number: int, value: float, **changes: object) -> VQEDecoratedResult:
+    return made(number, scan_coordinate="bond 0-1", scan_value=value, **changes)
+
+
+def test_a_scan_shows_energies_with_the_errors_and_their_band_below() -> None:
+    points = [scanned(0, 1.2), scanned(1, 0.6, error_mha=4.0, valid=False), scanned(2, 0.9, energy_standard_error=3e-4)]
+    energies, errors = drawn(scan_drawing([summarise(record) for record in points])).child_axes
+    named = dict(zip(*reversed(energies.get_legend_handles_labels()), strict=True))
+    assert set(named) == {"Hartree-Fock", "FCI", "VQE", "VQE, not valid"}
+    assert list(named["VQE"].lines[0].get_xdata()) == [0.9, 1.2]
+    assert list(named["VQE, not valid"].lines[0].get_xdata()) == [0.6]
+    shown = {x: y for bars in errors.containers for x, y in zip(*bars.lines[0].get_data(), strict=True)}
+    assert shown == pytest.approx({0.6: 4.0, 0.9: 0.5, 1.2: 0.5})
+    low, high = errors.get_ylim()
+    assert low <= -1.6 and high >= 4.0 and errors.get_yscale() == "linear"
+    assert errors.get_xlim() == energies.get_xlim()
+    assert errors.get_xlabel() == "bond 0-1  (Å)"
+
+
+def test_errors_of_a_scan_far_from_the_band_are_all_in_sight_on_a_logarithmic_axis() -> None:
+    points = [summarise(scanned(k, 0.5 + k, error_mha=error)) for k, error in enumerate((0.1, 70.0, -20.0))]
+    _, errors = drawn(scan_drawing(points)).child_axes
+    low, high = errors.get_ylim()
+    assert low < -20 and high > 70 and errors.get_yscale() == "symlog"
+
+
+@pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_a_scan_becomes_a_file_whose_bytes_do_not_depend_on_the_order_of_its_points(form: str, start: bytes) -> None:
+    points = [scanned(k, 0.5 + k) for k in range(3)]
+    image = scan_image("H2", points, form)
+    assert image.startswith(start)
+    assert image == scan_image("H2", points[::-1], form)
+
+
+def test_a_scan_without_points_or_in_an_unknown_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="no point"):
+        scan_image("H2", [])
+    with pytest.raises(ValueError, match="bmp"):
+        scan_image("H2", [scanned(0, 1.0)], "bmp")

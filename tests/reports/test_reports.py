@@ -200,6 +200,18 @@ def test_a_scan_is_one_table_in_order_of_its_values_and_one_curve() -> None:
     assert "Potential-energy scan" not in titles(molecule_report([made(9)]))
 
 
+def test_samples_are_not_called_certified_but_stand_beside_the_exact_energy_of_their_circuit() -> None:
+    exact, drawn = made(), sampled(1, certified_energy=-1.1365)
+    found = values(run_report(drawn))
+    assert "Certified on Qiskit Aer" not in found
+    assert found["Exact energy of the circuit"] == "-1.13650000 Ha (Qiskit Aer)"
+    assert "Exact energy of the circuit" not in values(run_report(exact))
+    assert values(run_report(made(certified_energy=None)))["Certified on Qiskit Aer"] == "no"
+    (table,) = [table for table in blocks(molecule_report([exact, drawn]), Table) if "certified" in table.columns]
+    column = table.columns.index("certified")
+    assert sorted(row[column] for row in table.rows) == ["", "yes"]
+
+
 def test_hundreds_of_runs_are_listed_and_the_pictures_stay_bounded() -> None:
     document = molecule_report(made(k, error_mha=0.01 * k, evaluations=3) for k in range(520))
     assert len(rows(document)) == 500

@@ -72,6 +72,39 @@ def test_extra_keys_are_tolerated(tmp_path):
     assert (molecule.charge, molecule.multiplicity, molecule.units, molecule.name) == (0, 1, "angstrom", None)
 
 
+@pytest.mark.parametrize("key", ["comment", "note", "source", "atoms", "coordinates", "spin", "formula", "scan"])
+def test_a_key_of_ones_own_is_tolerated(tmp_path, key):
+    assert load_molecules(written(tmp_path, [H2 | {key: None}])) == load_molecules(written(tmp_path, [H2]))
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("unit", "units"),
+        ("Units", "units"),
+        ("multiplcity", "multiplicity"),
+        ("charges", "charge"),
+        ("mass", "masses"),
+        ("scans", "scan"),
+    ],
+)
+def test_a_misspelt_key_is_refused_naming_the_one_that_is_meant(tmp_path, key, meant):
+    with pytest.raises(MoleculeError, match=f"entry 0: unknown key '{key}', probably '{meant}' is meant"):
+        load_molecules(written(tmp_path, [H2 | {key: 1}]))
+
+
+def test_a_misspelt_required_key_is_named_rather_than_missed(tmp_path):
+    with pytest.raises(MoleculeError, match="probably 'coords' is meant"):
+        load_molecules(written(tmp_path, [{"symbols": ["H", "H"], "coord": H2["coords"]}]))
+
+
+def test_a_refusal_says_what_is_wrong_and_nothing_about_the_library_that_found_it(tmp_path):
+    with pytest.raises(MoleculeError) as refusal:
+        load_molecules(written(tmp_path, [H2 | {"charge": "one"}]))
+    assert "charge='one'" in str(refusal.value)
+    assert "pydantic" not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("missing", ["symbols", "coords"])
 def test_missing_required_key_is_a_value_error_naming_it(tmp_path, missing):
     entry = {key: value for key, value in H2.items() if key != missing}
