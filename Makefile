@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 12
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --durations 12
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)
