@@ -44,8 +44,9 @@ class ScanChains:
         for depth in sorted(by_depth):
             again, self._again = self._again, []
             yield again + by_depth[depth]
-        if self._again:
-            yield self._again
+        again, self._again = self._again, []
+        if again:
+            yield again
 
     def previous(self, run: PlannedRun) -> VQEDecoratedResult | None:
         """The record that a run starts from, None where it starts from nothing.

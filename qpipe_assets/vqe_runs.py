@@ -83,6 +83,9 @@ def vqe_runs(
         landed |= installation.ledger.claimed(asked)
     skipped = set() if config.force else landed
     wanted = [run for run in planned if run.experiment_id not in skipped]
+    for experiment in landed:
+        # Left by a kill between landing and forgetting; and `force` means to compute, not to replay.
+        checkpoint_path(installation.settings.checkpoints, experiment).unlink(missing_ok=True)
     context.log.info(f"{partition}: {len(wanted)} runs to compute, {len(skipped)} have landed already")
     campaign = _Campaign(
         context,

@@ -19,7 +19,7 @@ import traceback
 import types
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
 from pathlib import Path
@@ -198,7 +198,8 @@ class WorkerPool(Generic[Task, Result]):
                 worker = self._idle.popleft()
             except IndexError:
                 worker = self._new_worker()
-                worker.send(self._function, task)
+                with suppress(BrokenPipeError):  # it died while it started: its answer, which never comes, tells
+                    worker.send(self._function, task)
                 return worker
             if worker.send_if_alive(self._function, task):
                 return worker

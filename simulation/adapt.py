@@ -57,7 +57,7 @@ class AdaptSolver(Solver):
         on_evaluation: Called with every observation as it is made, with the parameters that there are by then.
 
     Raises:
-        ValueError: the pool is empty, a limit is not positive, or a stochastic optimiser has no seed.
+        ValueError: a limit is not positive, or a stochastic optimiser has no seed.
     """
 
     def __init__(
@@ -74,8 +74,6 @@ class AdaptSolver(Solver):
         seed: int | None = None,
         on_evaluation: EvaluationCallback | None = None,
     ) -> None:
-        if not pool:
-            raise ValueError("ADAPT's pool is empty: these electrons leave nothing to correlate, use another ansatz")
         if not gradient_threshold > 0:
             raise ValueError(f"gradient_threshold is {gradient_threshold}, expected a positive number")
         if max_evaluations is not None and max_evaluations < 1:
@@ -85,7 +83,7 @@ class AdaptSolver(Solver):
         self._engine = engine
         self._ansatz = ansatz
         self._pool = pool
-        self._gradients = PoolGradients(pool, engine.space)
+        self._gradients = PoolGradients(pool, engine.space) if pool else None
         self._optimizer = optimizer
         self._gradient_threshold = gradient_threshold
         self._max_evaluations = max_evaluations
@@ -124,6 +122,8 @@ class AdaptSolver(Solver):
 
     def _grow(self) -> tuple[bool, str]:
         observer = self._observer
+        if self._gradients is None:
+            return True, "these electrons leave nothing to correlate"
         while True:
             assert observer.best is not None
             energy, optimum = observer.best.result, np.array(observer.best.parameters)

@@ -20,7 +20,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
@@ -54,7 +54,7 @@ class CheckpointError(RuntimeError):
 
 @contextmanager
 def checkpointed(
-    engine: AnyEngine, path: Path, experiment_id: str, *, sync_seconds: float = SYNC_SECONDS
+    engine: AnyEngine, path: Path, experiment_id: str, *, problem: str = "", sync_seconds: float = SYNC_SECONDS
 ) -> Iterator[AnyEngine]:
     """The engine with its evaluations logged to a file and answered from it.
 
@@ -64,25 +64,29 @@ def checkpointed(
         engine: Not used before in this run.
         path: The log, one for each experiment; it and its folder are made when the run takes longer than a sync.
         experiment_id: Whose log it is.
+        problem: What else the numbers depend on (a digest of the Hamiltonian); a log of another problem is not used.
         sync_seconds: How often new evaluations are written through to the disk.
 
     Raises:
         CheckpointError: the file is another experiment's, or another process is using it.
         OSError: the file cannot be read or written.
     """
-    log = _Log(path, _owner(engine, experiment_id), sync_seconds)
+    log = _Log(path, _owner(engine, experiment_id, problem), sync_seconds)
     try:
         yield cast(AnyEngine, _LoggedEngine(engine, log))
     finally:
         log.close()
 
 
-def _owner(engine: Engine, experiment_id: str) -> dict[str, Any]:
+def _owner(engine: Engine, experiment_id: str, problem: str) -> dict[str, Any]:
     """What must be equal for logged numbers to be this run's."""
     return {
         "format": FORMAT,
         "experiment_id": experiment_id,
+        "problem": problem,
         "engine": engine.name,
+        "backend": engine.backend,
+        "device": engine.device,
         "versions": json.loads(provenance.versions()),
     }
 
@@ -193,7 +197,10 @@ class _Log:
                 f"{self._owner['experiment_id']}: give every experiment a file of its own"
             )
         if found != self._owner:
-            _LOGGER.warning("%s was made by another engine or other versions: it is started anew", self._path)
+            _LOGGER.warning(
+                "%s was made for another Hamiltonian, engine or device, or by other versions: it is started anew",
+                self._path,
+            )
             return
         self._end = header[1]
         self._replay.extend(_decoded(payload, end) for payload, end in payloads)
@@ -236,8 +243,9 @@ def _locked(path: Path, *, create: bool) -> IO[bytes] | None:
                 f"{path} is in use: another process is running this experiment; wait for it, or end it first"
             ) from error
         # The process that had it may have finished and removed it between the two calls.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
         file.close()
 
 

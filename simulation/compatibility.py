@@ -68,7 +68,9 @@ def _engine(o: VQEOptions) -> Iterator[str]:
         yield f"ADAPT chooses operators by exact gradients of its whole pool: engine is {o.engine!r}, use 'sector'"
     if o.min_qubits is not None and o.engine != "ibm":
         yield f"min_qubits={o.min_qubits} chooses among IBM devices: engine is {o.engine!r}, use 'ibm'"
-    if o.gpu and o.engine in ("sector", "ibm"):
+    if o.gpu and o.ansatz == "ADAPT":
+        yield "gpu is for Qiskit Aer, and ADAPT runs in the sector engine: leave out gpu"
+    elif o.gpu and o.engine in ("sector", "ibm"):
         yield f"gpu is for Qiskit Aer: engine is {o.engine!r}, use 'aer', 'aer-shots' or 'auto'"
 
 
@@ -94,6 +96,8 @@ def _optimizer(o: VQEOptions) -> Iterator[str]:
 
 def _method(o: VQEOptions) -> Iterator[str]:
     method = o.simulation_method
+    if method is not None and o.engine == "ibm":
+        yield f"simulation_method {method!r} is for Qiskit Aer: engine is 'ibm', leave it out"
     if method in _CANNOT_SAMPLE:
         yield f"simulation_method {method!r} cannot run VQE: {_CANNOT_SAMPLE[method]}; use 'statevector'"
     elif method == "tensor_network" and not o.gpu:

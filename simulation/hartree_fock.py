@@ -18,6 +18,9 @@ _MAX_DESCENTS = 10
 _FLAT = 1e-5
 """Curvature (Hartree per squared radian) below which a direction does not count as leading down."""
 
+_MOST_ROTATIONS = 200
+"""Orbital rotations up to which their curvature is computed whole."""
+
 _STEP_DOWN = 0.3
 """Rotation (radian) by which a saddle point is left."""
 
@@ -77,19 +80,30 @@ def _stable_field(mol: Any, molecule: Molecule) -> Any:
 def _lower_orbitals(field: Any) -> list[NDArray[np.float64]]:
     """Orbitals a step down each way from a stationary point that is no minimum; none at a minimum.
 
-    The matrix of second derivatives of the energy over orbital rotations is small enough to be diagonalised whole; the
-    iterative search of PySCF's own stability analysis fails for the smallest molecules.
+    The matrix of second derivatives of the energy over orbital rotations is diagonalised whole where it is small (the
+    iterative search of PySCF's own stability analysis fails for the smallest molecules), else its lowest direction is
+    searched from a fixed start.
     """
     from pyscf.scf import hf, rohf
     from pyscf.soscf import newton_ah
     from scipy.linalg import expm
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
     second_order = newton_ah.gen_g_hop_rohf if isinstance(field, rohf.ROHF) else newton_ah.gen_g_hop_rhf
     gradient, product, _ = second_order(field, field.mo_coeff, field.mo_occ)
     if not len(gradient):
         return []
-    curvature = np.array([product(direction) for direction in np.eye(len(gradient))])
-    values, directions = np.linalg.eigh((curvature + curvature.T) / 2)
+    if len(gradient) > _MOST_ROTATIONS:
+        values, directions = eigsh(
+            LinearOperator((len(gradient),) * 2, matvec=product, dtype=np.float64),
+            k=1,
+            which="SA",
+            v0=np.ones(len(gradient)),
+            tol=_FLAT,
+        )
+    else:
+        curvature = np.array([product(direction) for direction in np.eye(len(gradient))])
+        values, directions = np.linalg.eigh((curvature + curvature.T) / 2)
     down = directions[:, values < -_FLAT].T
     rotations = [hf.unpack_uniq_var(sign * _STEP_DOWN * way, field.mo_occ) for way in down for sign in (1, -1)]
     return [field.mo_coeff @ expm(rotation) for rotation in rotations]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,11 @@ class QubitHamiltonian:
 
     def __len__(self) -> int:
         return len(self.coefficients)
+
+    def digest(self) -> str:
+        """SHA-256 of the operator, to the last bit: 64 hexadecimal digits."""
+        parts = (self.x, self.z, self.coefficients)
+        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
     def to_labels(self) -> list[str]:
         """The strings as text, highest qubit first, in the order of `coefficients`."""

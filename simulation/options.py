@@ -154,13 +154,18 @@ class VQEOptions(BaseModel):
     def _default_method(self) -> SimulationMethod:
         return "automatic" if self.noisy else "statevector"
 
+    @property
+    def transpiled(self) -> bool:
+        """Whether the circuit is transpiled, so that the level of it can matter."""
+        return self.noisy or self.engine == "ibm" or self.aer_method not in ("automatic", "statevector")
+
     def resolved(self) -> VQEOptions:
         """The same options with nothing left open, and what the run does not use back at its default.
 
         Repetitions and shots are filled in and a seed is drawn where one is needed; an option without effect must not
         make two equal runs look different.
         """
-        unused = [] if self.noisy or self.engine == "ibm" else ["optimization_level"]
+        unused = [] if self.transpiled else ["optimization_level"]
         if not self.sampled or self.simulation_method == self._default_method:
             unused.append("simulation_method")
         if self.ansatz != "ADAPT":

@@ -117,6 +117,7 @@ def build_problem(
 
     with lib.with_omp_threads(1):
         orbitals, energy = canonical_orbitals(mol, molecule)
+        orbitals = orbitals[:, : window.frozen + window.active]
         h1 = _transform_one(mol.intor("int1e_kin") + mol.intor("int1e_nuc"), orbitals)
         h2 = _transform_two(mol.intor("int2e"), orbitals)
         nuclear_repulsion = float(mol.energy_nuc())
@@ -132,7 +133,7 @@ def build_problem(
         num_particles=window.num_particles,
         hf_energy=energy,
         frozen_orbitals=window.frozen,
-        deleted_orbitals=len(h1) - window.frozen - window.active,
+        deleted_orbitals=mol.nao - window.frozen - window.active,
         orbitals=orthogonal[:, active],
     )
 

@@ -168,8 +168,8 @@ class VQERunner(Runner):
         for molecule_id, molecule in self._molecules:
             result = self._process_molecule(molecule, molecule_id)
             self._stream_result(result)
-            if self._sink is not None and self._checkpoints is not None:
-                checkpoint_path(self._checkpoints, str(result.experiment_id)).unlink(missing_ok=True)
+            if self._sink is not None:
+                self._forget(str(result.experiment_id))
             results.append(result)
         return results
 
@@ -203,7 +203,7 @@ class VQERunner(Runner):
         if self._on_prepared is not None:
             self._on_prepared(_run_reference(prepared, exact))
         solved = self._optimise(prepared)
-        certified = _certified_energy(prepared, solved)
+        certified = self._certified_energy(prepared, solved)
         verdict = judge(
             solved.observables,
             num_electrons=molecule.num_electrons,
@@ -214,6 +214,29 @@ class VQERunner(Runner):
         )
         _warn_of_no_correlation(prepared, exact, solved)
         return Findings(prepared, exact, solved, certified, verdict)
+
+    def _certified_energy(self, prepared: Prepared, solved: Solved) -> float | None:
+        """Total energy by Aer from the recorded circuit and terms, None above the size that is certified.
+
+        Of a sampled run it is the exact energy of the trial state, which the engine's own state must have, too.
+        """
+        if solved.ansatz.num_qubits > prepared.options.certify_max_qubits:
+            return None
+        from simulation.certification import CertificationError, certify
+
+        best, engine = solved.solution.best, solved.engine
+        claimed = best.result if engine.exact else engine.expectation(np.array(best.parameters))
+        try:
+            electronic = certify(solved.ansatz.qasm3(), prepared.terms, best.parameters, claimed)
+        except CertificationError:
+            # What led here must not be replayed by the next attempt.
+            self._forget(experiment_id(prepared.molecule, prepared.options))
+            raise
+        return electronic + prepared.problem.nuclear_repulsion
+
+    def _forget(self, experiment: str) -> None:
+        if self._checkpoints is not None:
+            checkpoint_path(self._checkpoints, experiment).unlink(missing_ok=True)
 
     def _optimise(self, prepared: Prepared) -> Solved:
         from simulation.observables import Observables
@@ -237,7 +260,8 @@ class VQERunner(Runner):
         from simulation.checkpoint import checkpointed
 
         experiment = experiment_id(prepared.molecule, prepared.options)
-        return checkpointed(engine, checkpoint_path(self._checkpoints, experiment), experiment)
+        path, problem = checkpoint_path(self._checkpoints, experiment), prepared.hamiltonian.digest()
+        return checkpointed(engine, path, experiment, problem=problem)
 
     def _minimise(self, engine: Engine, ansatz: Ansatz, prepared: Prepared) -> tuple[Solution, Ansatz, list[float]]:
         """The optimisation, the ansatz at its end (ADAPT grows it) and the initial parameters of that."""
@@ -330,27 +354,15 @@ def _warn_of_no_correlation(prepared: Prepared, exact: ExactReference | None, so
     hf_energy = prepared.problem.hf_energy
     if exact is None or hf_energy - exact.energy < CORRELATION_HARTREE:
         return
-    if not solved.engine.exact or abs(solved.total_energy(prepared) - hf_energy) > AT_HARTREE_FOCK:
+    if (
+        not (solved.engine.exact and solved.solution.success)
+        or abs(solved.total_energy(prepared) - hf_energy) > AT_HARTREE_FOCK
+    ):
         return
     _LOGGER.warning(
         "%s: the run ended at the Hartree-Fock energy, %.3f mHa above the exact one: it is a local minimum of "
-        "%s; try more ansatz_reps, another mapper or seed, or UCCSD",
+        "%s; try more ansatz_reps, another mapper, seed or ansatz",
         partition_key(prepared.molecule),
         1000 * (hf_energy - exact.energy),
         prepared.options.ansatz,
     )
-
-
-def _certified_energy(prepared: Prepared, solved: Solved) -> float | None:
-    """Total energy by Aer from the recorded circuit and terms, None above the size that is certified.
-
-    Of a sampled run it is the exact energy of the trial state, which the engine's own state must have, too.
-    """
-    if solved.ansatz.num_qubits > prepared.options.certify_max_qubits:
-        return None
-    from simulation.certification import certify
-
-    best, engine = solved.solution.best, solved.engine
-    claimed = best.result if engine.exact else engine.expectation(np.array(best.parameters))
-    electronic = certify(solved.ansatz.qasm3(), prepared.terms, best.parameters, claimed)
-    return electronic + prepared.problem.nuclear_repulsion

@@ -215,7 +215,12 @@ def plan_scan(molecule: Molecule, spec: ScanSpec, options: VQEOptions) -> list[P
 
 
 def needs_comparison(planned: PlannedPoint, record: VQEDecoratedResult) -> bool:
-    """Whether a point is to be computed afresh, too: it started badly, or the scan asks for both starts."""
+    """Whether a point is to be computed afresh, too: it started badly, or the scan asks for both starts.
+
+    Never the first point of a scan, which is afresh itself.
+    """
+    if planned.depth == 0:
+        return False
     return starts_badly(record) or (planned.both_starts and planned.options.init_strategy == "previous")
 
 
@@ -256,9 +261,9 @@ def walk(
 
 
 def afresh(planned: PlannedPoint, first: PlannedPoint) -> PlannedPoint:
-    """The same point, started as the first one was instead of from its neighbour."""
+    """The same point, started as the first one was instead of from its neighbour; it stands like a first point."""
     identity = experiment_id(planned.point.molecule, first.options)
-    return PlannedPoint(planned.point, first.options, identity, planned.position, planned.depth)
+    return PlannedPoint(planned.point, first.options, identity, planned.position, depth=0)
 
 
 def better(one: VQEDecoratedResult, other: VQEDecoratedResult) -> VQEDecoratedResult:

@@ -75,6 +75,7 @@ class AerEngine(Engine):
 
     def state(self, parameters: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Aer's state vector up to a global phase, shape `(2^num_qubits,)`."""
+        self._check_shape(parameters)
         return self._states.at(parameters)
 
     def _observables(self, parameters: NDArray[np.float64]) -> Observables:

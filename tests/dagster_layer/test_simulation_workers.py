@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -93,3 +95,19 @@ def test_leaving_a_campaign_early_ends_what_is_running() -> None:
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (64, 8)])
 def test_half_the_cores_compute_but_at_most_eight(cores: int, workers: int) -> None:
     assert default_workers(cores) == workers
+
+
+def test_a_worker_that_dies_while_it_starts_costs_its_task_only_however_large_that_is(tmp_path: Path) -> None:
+    (tmp_path / "dies_at_import.py").write_text("import os\nos._exit(3)\n")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from qpipe_resources.simulation_workers import WorkerPool\n"
+        "pool = WorkerPool(len, 1, 1, preload=('dies_at_import',))\n"
+        "print([outcome.reason for outcome in pool.run(['x' * 5_000_000])])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "its process died 2 times (exit code 3)" in done.stdout

@@ -101,12 +101,15 @@ def test_same_run_twice_is_the_same_bytes(problems):
     assert first.iterations == second.iterations and first.ansatz.operators == second.ansatz.operators
 
 
-def test_impossible_requests_are_refused(problems):
+def test_without_anything_to_correlate_the_result_is_hartree_fock(problems):
     problem, hamiltonian = problems("H2")
     empty = AdaptAnsatz(problem.num_orbitals, problem.num_particles)
     engine = SectorEngine(empty, hamiltonian)
-    with pytest.raises(ValueError, match="pool is empty"):
-        AdaptSolver(engine, empty, [], get_optimizer("BFGS"), gradient_threshold=1e-3)
+    solution = AdaptSolver(engine, empty, [], get_optimizer("BFGS"), gradient_threshold=1e-3).solve()
+    assert solution.success and solution.ansatz.num_parameters == 0 and len(solution.iterations) == 1
+
+
+def test_impossible_requests_are_refused(problems):
     with pytest.raises(ValueError, match=r"gradient_threshold is 0"):
         solver_of(problems, "H2", gradient_threshold=0.0)
     with pytest.raises(ValueError, match="max_evaluations is 0"):

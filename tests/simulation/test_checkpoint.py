@@ -292,6 +292,23 @@ def test_log_of_other_versions_is_started_anew_with_a_warning(tmp_path, caplog, 
     assert "other versions" in caplog.text
 
 
+def test_log_of_another_hamiltonian_or_device_is_started_anew(tmp_path, caplog):
+    def energies(problem, backend):
+        engine = Counting()
+        engine.backend = backend
+        with checkpointed(engine, tmp_path / "log", EXPERIMENT, problem=problem, sync_seconds=0.0) as logged:
+            logged.energy(np.zeros(2))
+        return engine
+
+    energies("one", "here")
+    for problem, backend in (("other", "here"), ("other", "there")):
+        energies(problem, backend)
+        assert "another Hamiltonian, engine or device" in caplog.text
+        caplog.clear()
+    energies("other", "there")
+    assert caplog.text == ""
+
+
 def test_short_run_never_touches_the_disk(tmp_path):
     evaluate(tmp_path / "folder" / "log", TEN, sync_seconds=60.0)
     assert list(tmp_path.iterdir()) == []

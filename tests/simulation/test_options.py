@@ -42,6 +42,8 @@ PREVIOUS = "ab" * 32
         ({"simulation_method": "density_matrix"}, "give shots"),
         ({"simulation_method": "matrix_product_state", "shots": 10, "gpu": True}, "does not run on a GPU"),
         ({"gpu": True, "engine": "sector"}, "gpu is for Qiskit Aer"),
+        ({"gpu": True, "ansatz": "ADAPT"}, "ADAPT runs in the sector engine"),
+        ({"engine": "ibm", "simulation_method": "density_matrix"}, "'density_matrix' is for Qiskit Aer"),
     ],
 )
 def test_options_that_cannot_work_are_refused_with_the_reason(asked, named):

@@ -17,7 +17,18 @@ from simulation.problem import ElectronicProblem, build_problem
 from simulation.reference import exact_reference
 from simulation.runner import VQERunner
 from simulation.scan_geometry import measured
-from simulation.scans import ScanError, ScanSpec, afresh, better, expand, plan_scan, scan_of, starts_badly, walk
+from simulation.scans import (
+    ScanError,
+    ScanSpec,
+    afresh,
+    better,
+    expand,
+    needs_comparison,
+    plan_scan,
+    scan_of,
+    starts_badly,
+    walk,
+)
 
 METHANOL = Molecule(
     ("C", "O", "H", "H", "H", "H"),
@@ -313,6 +324,13 @@ def test_a_point_that_starts_above_hartree_fock_is_computed_afresh_and_the_bette
     assert [point.options.init_strategy for point in repeated] == ["previous", "hf"]
     assert repeated[1].experiment_id == afresh(repeated[0], planned[0]).experiment_id
     assert not starts_badly(records[0.9]) and not starts_badly(records[0.7])
+
+
+def test_the_first_point_is_afresh_itself_and_a_point_computed_afresh_is_not_computed_again():
+    planned = plan_scan(catalogue()["H2"], spec("bond", 0, 1, values=[0.7, 0.9], both_starts=True), UNCERTIFIED)
+    record, (first, second) = None, planned
+    assert not needs_comparison(first, record)
+    assert not needs_comparison(afresh(second, first), record)
 
 
 def test_both_starts_compute_every_point_twice_but_the_first():
