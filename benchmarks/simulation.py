@@ -2,7 +2,7 @@
 
 CPU seconds with one thread, medians, every measurement in a process of its own and the peers in environments of their
 own (see `simulation_peers`), which the first run installs under .bench (3.5 GB, some minutes). The whole takes about
-half an hour; a section alone is quicker.
+ten minutes; a section alone is quicker.
 
     python -m benchmarks.simulation [--only gradient,ucc,mapping,cold,recommended,parallel] [--json FILE]
 """

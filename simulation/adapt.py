@@ -15,7 +15,7 @@ import numpy as np
 
 from simulation.ansatz import AdaptAnsatz
 from simulation.optimizers import Limits, Optimizer
-from simulation.solver import EvaluationCallback, EvaluationLimitReached, Observer, Solution, Solver
+from simulation.solver import EvaluationCallback, EvaluationLimitReached, Observer, Solution, Solver, check_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,10 +76,7 @@ class AdaptSolver(Solver):
     ) -> None:
         if not gradient_threshold > 0:
             raise ValueError(f"gradient_threshold is {gradient_threshold}, expected a positive number")
-        if max_evaluations is not None and max_evaluations < 1:
-            raise ValueError(f"max_evaluations is {max_evaluations}, expected at least 1")
-        if optimizer.stochastic and seed is None:
-            raise ValueError(f"optimizer {optimizer.name} is random and cannot be repeated without a seed: give one")
+        check_limits(optimizer, max_evaluations, seed)
         self._engine = engine
         self._ansatz = ansatz
         self._pool = pool

@@ -94,10 +94,7 @@ class VQESolver(Solver):
     ) -> None:
         if np.shape(start) != (engine.num_parameters,):
             raise ValueError(f"start has the shape {np.shape(start)}, expected ({engine.num_parameters},)")
-        if max_evaluations is not None and max_evaluations < 1:
-            raise ValueError(f"max_evaluations is {max_evaluations}, expected at least 1")
-        if optimizer.stochastic and seed is None:
-            raise ValueError(f"optimizer {optimizer.name} is random and cannot be repeated without a seed: give one")
+        check_limits(optimizer, max_evaluations, seed)
         self._engine = engine
         self._optimizer = optimizer
         self._start = start
@@ -145,6 +142,18 @@ class VQESolver(Solver):
             found = self._start if best is None else np.array(best.parameters)
         self._observer.cap = None
         self._observer.energy(found)
+
+
+def check_limits(optimizer: Optimizer, max_evaluations: int | None, seed: int | None) -> None:
+    """Refuse limits under which no optimisation can be run or repeated.
+
+    Raises:
+        ValueError: the cap is less than 1, or a stochastic optimiser has no seed.
+    """
+    if max_evaluations is not None and max_evaluations < 1:
+        raise ValueError(f"max_evaluations is {max_evaluations}, expected at least 1")
+    if optimizer.stochastic and seed is None:
+        raise ValueError(f"optimizer {optimizer.name} is random and cannot be repeated without a seed: give one")
 
 
 class Observer:
