@@ -3,15 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
-SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli tests benchmarks
+SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-.PHONY: demo test lint bench bench-simulation ui clean
+.PHONY: demo test services services-down test-services lint bench bench-simulation ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --durations 12
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --durations 12 --ignore tests/integration
+
+services: $(VENV)/.installed
+	$(BIN)/python -m deploy.services up
+
+services-down: $(VENV)/.installed
+	$(BIN)/python -m deploy.services down
+
+test-services: $(VENV)/.installed-dev services
+	QPIPE_REQUIRE=services $(BIN)/python -m pytest tests/integration --durations 12
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)

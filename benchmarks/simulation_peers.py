@@ -20,9 +20,9 @@ SCRIPTS = Path(__file__).parent / "peers"
 ENVIRONMENTS = Path(__file__).parent.parent / ".bench"
 
 
-def interpreter(name: str) -> Path:
+def interpreter(name: str, lists: Path = SCRIPTS) -> Path:
     """Python of a peer's environment, which is made first where it is not there or its list of packages changed."""
-    folder, wanted = ENVIRONMENTS / name, SCRIPTS / f"{name}.txt"
+    folder, wanted = ENVIRONMENTS / name, lists / f"{name}.txt"
     python, installed = folder / "bin" / "python", folder / "installed.txt"
     if installed.exists() and installed.read_text() == wanted.read_text():
         return python

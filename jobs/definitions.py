@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from jobs.jobs import JOBS
+from jobs.landing_sink import landing_sink
 from jobs.schedules import SCHEDULES
 from jobs.sensors import SENSORS
 from qpipe_assets.checks import CHECKS
@@ -35,7 +36,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=JOBS,
+        jobs=[*JOBS, landing_sink],
         schedules=SCHEDULES,
         sensors=SENSORS,
         # One process a run: a process for each of its small steps would import everything again (ten times slower).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-from collections.abc import Iterable
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,11 @@ from qpipe_assets.tables import schemas
 
 if TYPE_CHECKING:
     from qpipe_assets.tables.installation import Installation
-    from qpipe_resources.object_store import ObjectInfo
+
+WHOLE_EVERY = 3600.0
+"""Seconds between two full listings of a bucket by the same process."""
+
+_listed_whole: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -29,23 +34,58 @@ class PendingWork:
         return f"{self.new_objects} new objects, {self.unfinished} unfinished batches"
 
 
-def pending_work(installation: Installation) -> list[PendingWork]:
-    """Every molecule with objects that were never looked at, open batches or rebuilds, or batches without ML rows."""
-    objects = installation.discovery.by_molecule()
+def pending_work(installation: Installation, since: dt.date | None = None) -> list[PendingWork]:
+    """Every molecule with objects that were never looked at, open batches or rebuilds, or batches without ML rows.
+
+    Args:
+        installation: where to look.
+        since: leave out objects of earlier days (see Discovery.by_molecule).
+    """
+    new = _new_objects(installation, since)
     unfinished = installation.ledger.pending_molecules(schemas.ML_NAMES[-1])
-    found = (_of_molecule(installation, name, objects.get(name, [])) for name in sorted(unfinished | objects.keys()))
-    return [work for work in found if work is not None]
+    return [
+        _of_molecule(molecule, new.get(molecule, []), _unfinished(installation, molecule, molecule in unfinished))
+        for molecule in sorted(unfinished | new.keys())
+    ]
 
 
-def _of_molecule(installation: Installation, molecule: str, objects: Iterable[ObjectInfo]) -> PendingWork | None:
+def recently_pending_work(installation: Installation) -> list[PendingWork]:
+    """The pending work, for those who ask often: in a bucket, between full listings, only what is of these two days.
+
+    A listing costs a request for each 1000 objects, however old they are. So what arrives under an earlier day (a
+    message that waited, a record replayed) is seen at the next full listing: one of this process's each hour, its first
+    one, or the daily schedule's.
+    """
+    now = time.monotonic()
+    listed = _listed_whole.get(installation.lakehouse.identity)
+    if installation.settings.env != "local" and listed is not None and now - listed < WHOLE_EVERY:
+        return pending_work(installation, since=dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
+    found = pending_work(installation)
+    _listed_whole[installation.lakehouse.identity] = now
+    return found
+
+
+def _new_objects(installation: Installation, since: dt.date | None) -> dict[str, list[tuple[str, str]]]:
+    listed = installation.discovery.by_molecule(since)
+    looked_at = installation.ledger.looked_at(info.key for objects in listed.values() for info in objects)
+    new = {
+        molecule: sorted({(info.key, info.etag) for info in objects} - looked_at)
+        for molecule, objects in listed.items()
+    }
+    return {molecule: versions for molecule, versions in new.items() if versions}
+
+
+def _unfinished(installation: Installation, molecule: str, pending: bool) -> list[str]:
+    """Identities of the molecule's unfinished batches and rebuild."""
+    if not pending:
+        return []
     ledger = installation.ledger
-    known = ledger.known_versions(molecule)
-    new = sorted((info.key, info.etag) for info in objects if (info.key, info.etag) not in known)
-    batches = [*ledger.open_batches(molecule)]
+    batches = ledger.open_batches(molecule)
     for table in schemas.ML_NAMES:
         batches += ledger.done_batches_without(molecule, table)
-    unfinished = sorted({batch.batch_id for batch in batches} | {ledger.open_rebuild(molecule) or ""} - {""})
-    if not new and not unfinished:
-        return None
+    return sorted({batch.batch_id for batch in batches} | {ledger.open_rebuild(molecule) or ""} - {""})
+
+
+def _of_molecule(molecule: str, new: list[tuple[str, str]], unfinished: list[str]) -> PendingWork:
     fingerprint = hashlib.sha256(repr((molecule, new, unfinished)).encode()).hexdigest()[:20]
     return PendingWork(molecule, len(new), len(unfinished), fingerprint)

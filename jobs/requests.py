@@ -24,7 +24,7 @@ IN_PROGRESS_TRUSTED_FOR = dt.timedelta(hours=1)
 """A run that died with its machine stays 'in progress'; after this time it stops nobody: two runs do no harm."""
 
 _ANY = "*"
-_IN_PROGRESS = [
+IN_PROGRESS = [
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.STARTING,
@@ -79,7 +79,7 @@ def _last_touched(records: Sequence[RunRecord]) -> dt.datetime:
 def _busy_molecules(instance: dg.DagsterInstance, table_jobs: Sequence[str], now: dt.datetime) -> set[str]:
     """Molecules that a run in progress writes tables of; '*' when it cannot be told which."""
     busy: set[str] = set()
-    for record in instance.get_run_records(RunsFilter(statuses=_IN_PROGRESS)):
+    for record in instance.get_run_records(RunsFilter(statuses=IN_PROGRESS)):
         run = record.dagster_run
         selected = run.asset_selection
         writes = bool(selected & _TABLES) if selected else run.job_name in table_jobs

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from jobs.jobs import JOBS, molecule_processing
-from jobs.pending import pending_work
+from jobs.pending import recently_pending_work
 from jobs.requests import run_requests
 from qpipe_assets.connection import connect
 from qpipe_assets.partitions import MOLECULE_PARTITIONS, molecule
@@ -21,7 +21,7 @@ def new_objects(
     context: dg.SensorEvaluationContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at the store and the ledger; molecules that are new become partitions."""
-    pending = pending_work(connect(object_store, lakehouse))
+    pending = recently_pending_work(connect(object_store, lakehouse))
     present = set(context.instance.get_dynamic_partitions(MOLECULE_PARTITIONS))
     missing = [key for key in (*catalogue(), *(work.molecule for work in pending)) if key not in present]
     requests = run_requests(context.instance, pending, [job.name for job in JOBS])

@@ -10,12 +10,14 @@ from typing import Any
 
 import dagster as dg
 
+from qpipe_assets import dead_letters
 from qpipe_assets.connection import connect
 from qpipe_assets.partitions import molecule, molecules_of_run
 from qpipe_assets.table_metadata import RAW_VQE_OBJECTS
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+from qpipe_resources.object_store import ObjectMissingError, ObjectStore
 
 KEYS_UNIQUE = "keys_unique"
 COMPLETE_TRAJECTORIES = "iterations_for_every_result"
@@ -24,6 +26,7 @@ ABOVE_EXACT = "valid_energies_not_below_exact"
 INVALID_RUNS = "no_invalid_runs"
 TAGGED = "one_tag_a_snapshot"
 QUARANTINED = "nothing_quarantined"
+NO_DEAD_LETTERS = "no_dead_letters"
 
 REQUIRED_FEATURES = ("molecule_name", "optimizer", "basis_set", "num_qubits")
 ENERGY_TOLERANCE_HARTREE = 1e-6
@@ -50,6 +53,9 @@ _TABLE_CHECKS = [
         description="Every retained snapshot of every table has exactly one tag.",
     ),
     dg.AssetCheckSpec(QUARANTINED, asset=RAW_VQE_OBJECTS, description="No object's latest version is quarantined."),
+    dg.AssetCheckSpec(
+        NO_DEAD_LETTERS, asset=RAW_VQE_OBJECTS, description="Every message that came through Kafka was a record."
+    ),
 ]
 
 
@@ -79,6 +85,8 @@ def table_checks(
     for key in sorted(context.selected_asset_check_keys):
         if key.name == QUARANTINED:
             yield _result(key, *_quarantined(installation), warn=True)
+        elif key.name == NO_DEAD_LETTERS:
+            yield _result(key, *_dead_letters(installation.store), warn=True)
         else:
             yield _result(key, *_untagged_snapshots(installation))
 
@@ -187,3 +195,21 @@ def _quarantined(installation: Installation) -> Verdict:
     found = installation.discovery.quarantined()
     shown = [{"object": entry["object_key"], "error": entry["error"]} for entry in found[: 10 * _EXAMPLES]]
     return len(found), shown, "objects that cannot be used; replace or remove them"
+
+
+def _dead_letters(store: ObjectStore) -> Verdict:
+    found = dead_letters.listed(store)
+    shown = []
+    for info in found[:_EXAMPLES]:
+        try:
+            letter = dead_letters.read(store, info.key)
+        except ObjectMissingError:  # it has landed meanwhile
+            continue
+        except ValueError as error:
+            shown.append({"message": info.key, "reason": str(error)})
+        else:
+            shown.append({"message": letter.name, "reason": letter.reason})
+    remedy = (
+        "messages that are no record, the newest first; what can be decoded by now: qpipe sink --retry-dead-letters"
+    )
+    return len(found), shown, remedy

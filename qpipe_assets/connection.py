@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
-from qpipe_resources.lakehouse import Lakehouse
 from qpipe_resources.settings import load_settings
+
+if TYPE_CHECKING:
+    from qpipe_resources.lakehouse import Lakehouse
 
 _ensured: dict[str, Lakehouse] = {}
 
@@ -14,9 +18,9 @@ _ensured: dict[str, Lakehouse] = {}
 def connect(object_store: ObjectStoreResource, lakehouse: LakehouseResource) -> Installation:
     """The installation behind two resources; tables and ledger exist afterwards."""
     opened = lakehouse.open(schemas.NAMESPACE)
-    if opened.catalog_uri not in _ensured:
+    if opened.identity not in _ensured:
         from qpipe_assets.tables.ledger_tables import create_ledger
 
         opened.ensure(schemas.ALL, create_ledger)
-        _ensured[opened.catalog_uri] = opened
-    return Installation(load_settings(), object_store.open(), _ensured[opened.catalog_uri])
+        _ensured[opened.identity] = opened
+    return Installation(load_settings(), object_store.open(), _ensured[opened.identity])

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qpipe_cli import data, demo, estimate, home, molecules, report, scan, simulate
+from qpipe_cli import data, demo, doctor, estimate, home, molecules, replay, report, scan, simulate, sink
 
 app = typer.Typer(
     help="Data platform for variational quantum eigensolver (VQE) experiments.",
@@ -20,20 +20,24 @@ app.command()(data.sql)
 app.command()(data.why)
 app.command()(report.report)
 app.command()(home.home)
+app.command()(doctor.doctor)
 app.command()(demo.demo)
 simulate.register(app)
 scan.register(app)
 estimate.register(app)
+replay.register(app)
+sink.register(app)
 
 
 def run() -> None:
     """Run the command; an input that cannot be used ends in one line on standard error and exit code 2."""
+    from qpipe_resources.kafka.settings import KafkaSettingsError
     from qpipe_resources.lakehouse_reads import UnknownVersionError
     from qpipe_resources.settings import SettingsError
 
     try:
         app()
-    except (SettingsError, UnknownVersionError) as error:
+    except (SettingsError, KafkaSettingsError, UnknownVersionError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -2,7 +2,7 @@
 
 A flag has no default of its own: what is not given is None, and left to the model or to a loaded file. A part of the
 record (an active space, say) is given as its fields' values joined by commas. `none` empties an option that may be
-empty.
+empty. A secret has a flag only to be refused with the variable of the environment where it belongs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class FlagGroup:
         prefix: Before the parameter's name, which must be unique in the command.
         names: Flags of fields whose flag is not just `--` and the field's name.
         hidden: Fields that have no flag.
+        secret: Fields that must not be given here, and the variable of the environment behind each.
     """
 
     model: type[BaseModel]
@@ -45,17 +46,24 @@ class FlagGroup:
     prefix: str = ""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hidden: Collection[str] = ()
+    secret: Mapping[str, str] = field(default_factory=dict)
 
     def parameters(self) -> list[inspect.Parameter]:
         """One parameter a field, as typer reads it."""
-        return [self._parameter(name, self.model.model_fields[name]) for name in self._fields()]
+        usual = [self._parameter(name, self.model.model_fields[name]) for name in self._fields()]
+        return usual + [self._refused(name, variable) for name, variable in self.secret.items()]
 
     def explicit(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values that were given, by field.
 
         Raises:
-            FlagError: a value joined by commas does not have the model's form.
+            FlagError: a value joined by commas does not have the model's form, or a secret was given.
         """
+        for name, variable in self.secret.items():
+            if given.get(self.prefix + name) is not None:
+                raise FlagError(
+                    f"{self.flag(name)} is refused: others can read what is on a command line; set {variable} instead"
+                )
         values = {name: given.get(self.prefix + name) for name in self._fields()}
         return {name: self._value(name, value) for name, value in values.items() if value is not None}
 
@@ -65,7 +73,7 @@ class FlagGroup:
         return ".".join([self._flags(first)[0].split("/")[0], *inner])
 
     def _fields(self) -> list[str]:
-        return [name for name in self.model.model_fields if name not in self.hidden]
+        return [name for name in self.model.model_fields if name not in {*self.hidden, *self.secret}]
 
     def _flags(self, name: str) -> tuple[str, ...]:
         return self.names.get(name, (f"--{name.replace('_', '-')}",))
@@ -91,6 +99,21 @@ class FlagGroup:
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[kind | None, option],
+        )
+
+    def _refused(self, name: str, variable: str) -> inspect.Parameter:
+        option = typer.Option(
+            *self._flags(name),
+            help=f"Refused, since others can read a command line: set {variable} instead.",
+            metavar="REFUSED",
+            show_default=False,
+            rich_help_panel=self.title,
+        )
+        return inspect.Parameter(
+            self.prefix + name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, option],
         )
 
     def _value(self, name: str, value: Any) -> Any:

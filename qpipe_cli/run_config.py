@@ -1,7 +1,8 @@
 """What `qpipe simulate` was asked, as one value: dumped to a file, loaded from it, never with a secret.
 
 The file holds the molecules themselves and the options with nothing left open, so that it asks for the same experiments
-wherever it is loaded. Secrets are in the environment; a PushGateway's URL is written without user and password.
+wherever it is loaded. Secrets are in the environment: a PushGateway's URL is written without user and password, and the
+settings of Kafka without passwords.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qpipe_cli.output import Format
+from qpipe_resources.kafka.settings import SECRETS, VARIABLES
 from simulation.monitor_settings import MonitorSettings, shown, without_credentials
 from simulation.options import VQEOptions
 from simulation.record import MoleculeData
@@ -62,6 +64,8 @@ class RunConfig(BaseModel):
     options: VQEOptions
     output: OutputChoices
     monitoring: MonitorSettings
+    kafka: dict[str, str | int | float | bool | None] | None = None
+    """Settings by which records are to go to Kafka, but for secrets; None leaves that to the environment."""
 
     def to_json(self) -> str:
         """The configuration as JSON text, without secrets and without what belongs to this machine's deployment."""
@@ -113,6 +117,7 @@ def load(path: Path) -> RunConfig:
         raise RunConfigError(f"{path} holds a JSON {type(values).__name__}, expected an object that --dump wrote")
     if values.get("version") != VERSION:
         raise RunConfigError(f"{path}: version is {values.get('version')!r}, expected {VERSION}: dump it again")
+    _refuse_secrets(values.get("kafka"), path)
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
@@ -121,6 +126,13 @@ def load(path: Path) -> RunConfig:
     if unknown:
         raise RunConfigError(f"{path}: unknown key {unknown[0]}, expected only what --dump writes")
     return config
+
+
+def _refuse_secrets(kafka: Any, path: Path) -> None:
+    """Refuse them before anything quotes the value."""
+    for name in SECRETS:
+        if isinstance(kafka, dict) and kafka.get(name) is not None:
+            raise RunConfigError(f"{path}: kafka.{name} is a secret, no part of a file: set {VARIABLES[name]} instead")
 
 
 def _unknown(given: Any, known: Any, path: str = "") -> Iterator[str]:

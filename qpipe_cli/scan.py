@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from qpipe_assets.reports.drawing import FORMATS
+from qpipe_cli.kafka_options import KAFKA, KafkaFlag, asked_settings
 from qpipe_cli.logs import log_to_standard_error
 from qpipe_cli.molecule_choice import called, choose_molecules
 from qpipe_cli.option_flags import FlagError, FlagGroup, add_command, flag_of
@@ -27,7 +29,7 @@ from simulation.scans import PlannedPoint, ScanSpec, plan_scan, scan_of, walk
 from simulation.validation import reasons
 
 _OUTPUT = FlagGroup(OutputChoices, "Output", prefix="output_", hidden=("report",))
-_GROUPS = (OPTIONS, _OUTPUT)
+_GROUPS = (OPTIONS, _OUTPUT, KAFKA)
 _DECIMALS = {"coordinate": 6, "vqe_energy": 8, "hf_energy": 8, "fci_energy": 8, "error_mha": 4}
 _TABLE = ("coordinate", "vqe_energy", "hf_energy", "fci_energy", "error_mha", "valid", "evaluations", "start")
 
@@ -62,6 +64,7 @@ def scan(
         bool,
         typer.Option("--both-starts", help="Compute every point afresh, too, and keep the lower energy."),
     ] = False,
+    kafka: KafkaFlag = False,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Where the plot goes, .png, .svg or .pdf; MOLECULE-COORDINATE.png unless given."),
@@ -82,12 +85,13 @@ def scan(
         planned = plan_scan(chosen, spec, options)
         picture = _picture(plot, output, chosen, spec)
         log_to_standard_error(output.log_level)
-        target = Target(output.output_dir)
+        target = Target(output.output_dir, asked_settings(kafka, given))
     except ValidationError as error:
         refuse(reasons(error, _flag))
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         refuse(str(error))
-    _run(planned, spec, target, output, picture)
+    with closing(target):
+        _run(planned, spec, target, output, picture)
 
 
 def _run(planned: list[PlannedPoint], spec: ScanSpec, target: Target, output: OutputChoices, picture: Path) -> None:
@@ -114,11 +118,15 @@ def _run(planned: list[PlannedPoint], spec: ScanSpec, target: Target, output: Ou
         caption = f"{name}, {records[0].basis_set}, {initial.ansatz_name} x{initial.ansatz_reps}, {initial.optimizer}"
         picture.write_bytes(scan_image(caption, records, picture.suffix.removeprefix(".")))
         _log.info("the curve is in %s", picture)
+    for row in rows:
+        if (why := target.undelivered.get(row["experiment_id"])) is not None:
+            print(f"error: {name} {spec.coordinate} = {row['coordinate']:g}: {why}", file=sys.stderr)
     if failure is not None:
         print(f"error: {points.current}: {failure}", file=sys.stderr)
         if records:
             done = f"{len(records)} of {len(planned)} points are done and have landed"
             print(f"{done}; run the same command to go on", file=sys.stderr)
+    if failure is not None or target.undelivered:
         raise typer.Exit(1)
 
 
@@ -139,6 +147,7 @@ class _Points:
         landed = None if self._force else self._target.find(molecule, planned.experiment_id)
         if landed is not None:
             _log.info("%s", already_computed(self.current, landed))
+            self._target.forward(landed)
             return landed
         VQERunner(molecules=[molecule], options=planned.options).check()
         progress = Progress(self.current)

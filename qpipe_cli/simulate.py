@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from qpipe_cli.kafka_options import KAFKA, KafkaFlag, asked_settings, without_secrets
 from qpipe_cli.logs import log_to_standard_error
 from qpipe_cli.molecule_choice import MoleculeFile, MoleculeIndex, MoleculeNames, called, choose_molecules
 from qpipe_cli.option_flags import FlagError, FlagGroup, add_command, flag_of
@@ -17,6 +19,7 @@ from qpipe_cli.output import Format, make_folder, print_rows, refuse, say_invali
 from qpipe_cli.progress import Progress
 from qpipe_cli.run_config import OutputChoices, RunConfig, dump, load
 from qpipe_cli.target import Target, already_computed
+from qpipe_resources.kafka.settings import SECRETS, VARIABLES
 from simulation.identity import experiment_id
 from simulation.molecules import Molecule, partition_key, select_molecule
 from simulation.monitor_settings import MonitorSettings, load_monitor_settings, shown
@@ -25,6 +28,7 @@ from simulation.recommended import recommended_options
 from simulation.record import VQEDecoratedResult
 
 if TYPE_CHECKING:
+    from qpipe_resources.kafka.settings import KafkaSettings
     from simulation.monitor import PerformanceMonitor
 
 DEFAULT_THRESHOLD = 1e-6
@@ -49,7 +53,7 @@ MONITORING = FlagGroup(
     },
     hidden=("container_type",),
 )
-_GROUPS = (OPTIONS, OUTPUT, MONITORING)
+_GROUPS = (OPTIONS, OUTPUT, MONITORING, KAFKA)
 
 _TABLE_DIGITS = {
     "molecule": None,
@@ -92,6 +96,7 @@ def simulate(
         bool,
         typer.Option("--convergence", help=f"Short for --threshold {DEFAULT_THRESHOLD:g}, where that is not given."),
     ] = False,
+    kafka: KafkaFlag = False,
     dump_config: Annotated[
         bool,
         typer.Option("--dump", help="Also write what is asked to run_configs/, without secrets, for --load."),
@@ -112,25 +117,28 @@ def simulate(
         loaded = load(load_config) if load_config else None
         molecules = _molecules(molecule, file, molecule_index, loaded)
         base = (loaded.options.model_dump() if loaded else {}) | (_recommended(molecules) if recommended else {})
+        through = asked_settings(kafka, given, loaded.kafka if loaded else None)
         config = RunConfig(
             molecules=[one.to_record() for one in molecules],
             # Once for all molecules: a seed that is drawn is one and the same, and is what the file says.
             options=_options(base, OPTIONS.explicit(given), ibm=ibm, exact=exact, convergence=convergence).resolved(),
             output=_output(given, loaded),
             monitoring=_monitoring(given, loaded),
+            kafka=without_secrets(through),
         )
         log_to_standard_error(config.output.log_level)
-        target = Target(config.output.output_dir)
+        target = Target(config.output.output_dir, through)
         if config.output.report:
             make_folder(config.output.report_folder, "the folder of the reports")
         monitor = performance_monitor(config.monitoring)
         if dump_config:
-            _dump(config, file.stem if file else "_".join(map(partition_key, molecules)))
+            _dump(config, through, file.stem if file else "_".join(map(partition_key, molecules)))
     except ValidationError as error:
         _refuse_values(error)
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         refuse(str(error))
-    _run_all(molecules, config, target, monitor)
+    with closing(target):
+        _run_all(molecules, config, target, monitor)
 
 
 def _run_all(molecules: list[Molecule], config: RunConfig, target: Target, monitor: PerformanceMonitor | None) -> None:
@@ -147,7 +155,7 @@ def _run_all(molecules: list[Molecule], config: RunConfig, target: Target, monit
             failed = _say_failure(one, error)
     for one, landed in accepted:
         try:
-            record = landed or _run(one, config, target, monitor)
+            record = _forwarded(landed, target) if landed else _run(one, config, target, monitor)
             rows.append(summary(record))
             if config.output.report:
                 _report(record, config.output)
@@ -157,8 +165,16 @@ def _run_all(molecules: list[Molecule], config: RunConfig, target: Target, monit
     print_rows([_short(row) for row in rows] if form is Format.TABLE else rows, form)
     for row in rows:
         say_invalid(_name(row), row)
-    if failed:
+        if (why := target.undelivered.get(row["experiment_id"])) is not None:
+            print(f"error: {_name(row)}: {why}", file=sys.stderr)
+    if failed or target.undelivered:
         raise typer.Exit(1)
+
+
+def _forwarded(record: VQEDecoratedResult, target: Target) -> VQEDecoratedResult:
+    """A record that was there already, sent to where it is to go if it has not left yet."""
+    target.forward(record)
+    return record
 
 
 def _say_failure(molecule: Molecule, error: Exception) -> bool:
@@ -248,12 +264,15 @@ def _recommended(molecules: list[Molecule]) -> dict[str, Any]:
     return first
 
 
-def _dump(config: RunConfig, stem: str) -> None:
+def _dump(config: RunConfig, through: KafkaSettings | None, stem: str) -> None:
     path = dump(config, stem)
     _log.info("what is asked is in %s", path)
     gateway = config.monitoring.pushgateway
     if gateway is not None and "@" in gateway.get_secret_value():
         _log.warning("%s has no user and password of the PushGateway: set PUSHGATEWAY_URL where it is loaded", path)
+    for name in SECRETS:
+        if through is not None and getattr(through, name) is not None:
+            _log.warning("%s has no %s: set %s where it is loaded", path, name, VARIABLES[name])
 
 
 def _landed_or_checked(molecule: Molecule, config: RunConfig, target: Target) -> VQEDecoratedResult | None:

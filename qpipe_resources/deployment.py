@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from qpipe_resources.delivery import Delivery, StoreDelivery
 from qpipe_resources.object_store import FolderObjectStore, ObjectStore
-from qpipe_resources.settings import SettingsError, load_settings
+from qpipe_resources.settings import load_settings
 
 if TYPE_CHECKING:
     from qpipe_resources.lakehouse import Lakehouse
@@ -37,6 +38,16 @@ class FolderStore(ObjectStoreResource):
         return FolderObjectStore(load_settings().raw_results)
 
 
+class S3Store(ObjectStoreResource):
+    """The raw results in a bucket of Garage or any other S3."""
+
+    def open(self) -> ObjectStore:
+        """See ObjectStoreResource."""
+        from qpipe_resources.opening import open_s3_store
+
+        return open_s3_store(load_settings())
+
+
 class LakehouseResource(dg.ConfigurableResource, ABC):
     """Where the Iceberg tables and the ledger lie."""
 
@@ -50,11 +61,35 @@ class LocalLakehouse(LakehouseResource):
 
     def open(self, namespace: str) -> Lakehouse:
         """See LakehouseResource."""
-        from qpipe_resources.lakehouse import Lakehouse
+        from qpipe_resources.opening import open_local_lakehouse
 
-        settings = load_settings()
-        settings.home.mkdir(parents=True, exist_ok=True)
-        return Lakehouse.in_folder(settings.catalog_database, settings.warehouse, namespace)
+        return open_local_lakehouse(load_settings(), namespace)
+
+
+class S3Lakehouse(LakehouseResource):
+    """A catalog on PostgreSQL and a warehouse in an S3 bucket."""
+
+    def open(self, namespace: str) -> Lakehouse:
+        """See LakehouseResource."""
+        from qpipe_resources.opening import open_s3_lakehouse
+
+        return open_s3_lakehouse(load_settings(), namespace)
+
+
+class DeliveryResource(dg.ConfigurableResource, ABC):
+    """How finished records leave."""
+
+    @abstractmethod
+    def open(self, store: ObjectStore) -> Delivery:
+        """The way out, to be closed after use; `store` is the raw object store."""
+
+
+class DirectDelivery(DeliveryResource):
+    """Straight into the raw object store."""
+
+    def open(self, store: ObjectStore) -> Delivery:
+        """See DeliveryResource."""
+        return StoreDelivery(store, load_settings().topic)
 
 
 class SimulationWorkers(dg.ConfigurableResource):
@@ -71,21 +106,14 @@ class SimulationWorkers(dg.ConfigurableResource):
         return simulation_pool(self.workers or load_settings().workers)
 
 
-RESOURCES: dict[str, dict[str, dg.ConfigurableResource]] = {
-    "local": {
-        "object_store": FolderStore(),
-        "lakehouse": LocalLakehouse(),
-        "simulation_workers": SimulationWorkers(),
-    },
-}
-
-
 def resources_for(env: str) -> Mapping[str, dg.ConfigurableResource]:
-    """The resources of one environment.
+    """The resources of one environment, one of the choices of QPIPE_ENV (settings.py)."""
+    from qpipe_resources.kafka.resource import KafkaResource
 
-    Raises:
-        SettingsError: there is no such environment; names those there are.
-    """
-    if env not in RESOURCES:
-        raise SettingsError(f"QPIPE_ENV={env!r}: expected one of {', '.join(sorted(RESOURCES))}")
-    return RESOURCES[env]
+    local = env == "local"
+    return {
+        "object_store": FolderStore() if local else S3Store(),
+        "lakehouse": LocalLakehouse() if local else S3Lakehouse(),
+        "delivery": KafkaResource() if env == "services" else DirectDelivery(),
+        "simulation_workers": SimulationWorkers(),
+    }

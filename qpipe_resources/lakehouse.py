@@ -3,36 +3,42 @@
 pyiceberg 0.12 keeps one requirement per type and its automatic retry drops the tag and appends again, so every table
 has `commit.retry.num-retries=0` and the retry loop is ours: each attempt starts at loading the table, looks for the
 tag, asks the caller whether the write is still wanted, and commits with compare-and-swap on the table's metadata.
+So a commit whose answer was lost is tried again too: when it had been done, its tag is there.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
-import random
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from qpipe_resources.catalog_database import (
+    SQLITE_TIMEOUT,
+    Attempts,
+    lock_across_processes,
+    open_engine,
+    postgresql_url,
+)
 from qpipe_resources.lakehouse_reads import CATALOG, LakehouseReads, batch_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.fs import FileSystem
+    from pydantic import SecretStr
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table import Transaction
-    from sqlalchemy import Engine
+    from sqlalchemy import URL, Engine
 
-SQLITE_TIMEOUT = 60
-"""Seconds that SQLite waits for a lock."""
-MAX_ATTEMPTS = 200
+    from qpipe_resources.s3_files import S3Files
+
+_Result = TypeVar("_Result")
 
 TABLE_PROPERTIES = {
     "commit.retry.num-retries": "0",
@@ -60,8 +66,8 @@ class TableDeclaration(Protocol):
         """Partition fields."""
 
 
-class LakehouseBusyError(RuntimeError):
-    """Other writers kept winning for too long; nothing was written, run it again."""
+class LostMetadataError(RuntimeError):
+    """The catalog names a table's metadata file that is not there: the warehouse was emptied, moved or never shared."""
 
 
 @dataclass(frozen=True)
@@ -81,65 +87,104 @@ class Commit:
 class Lakehouse(LakehouseReads):
     """Iceberg tables of one namespace in one SQL catalog, with the ledger's database beside them."""
 
-    def __init__(self, catalog_uri: str, warehouse: str, namespace: str, lock_file: Path | None = None) -> None:
-        self.catalog_uri = catalog_uri
+    def __init__(
+        self,
+        database: URL,
+        warehouse: str,
+        namespace: str,
+        *,
+        files: S3Files | None = None,
+        lock_file: Path | None = None,
+    ) -> None:
+        """Prepare; connects at first use.
+
+        Args:
+            database: of catalog and ledger.
+            warehouse: URI below which the tables lie.
+            namespace: that the tables are in.
+            files: who serves the warehouse's files; this machine when None.
+            lock_file: guards the first start where the database is a file.
+        """
+        self._database = database
         self.warehouse = warehouse
         self.namespace = namespace
+        self._files = files
         self._lock_file = lock_file
 
     @classmethod
     def in_folder(cls, database: Path, warehouse: Path, namespace: str) -> Lakehouse:
         """A lakehouse on this machine: SQLite and a folder, nothing else."""
-        uri = f"sqlite:///{database}?timeout={SQLITE_TIMEOUT}"
-        return cls(uri, f"file://{warehouse}", namespace, database.with_suffix(".lock"))
+        import sqlalchemy as sa
+
+        url = sa.URL.create("sqlite", database=str(database), query={"timeout": str(SQLITE_TIMEOUT)})
+        return cls(url, f"file://{warehouse}", namespace, lock_file=database.with_suffix(".lock"))
+
+    @classmethod
+    def in_s3(cls, catalog_uri: SecretStr, endpoint: str, region: str, bucket: str, namespace: str) -> Lakehouse:
+        """A lakehouse of several machines: PostgreSQL, and `warehouse/` in a bucket of Garage or any other S3.
+
+        Raises:
+            CatalogRefusedError: the URI of the database cannot be understood.
+        """
+        from qpipe_resources.s3_files import S3Files
+
+        url = postgresql_url(catalog_uri.get_secret_value())
+        return cls(url, f"s3://{bucket}/warehouse", namespace, files=S3Files(endpoint, region))
+
+    @property
+    def identity(self) -> str:
+        """Which lakehouse this is: the same text for the same one; holds no secret."""
+        return f"{self.namespace} in {self._database.render_as_string(hide_password=True)} and {self.warehouse}"
 
     @cached_property
     def catalog(self) -> SqlCatalog:
         """The Iceberg catalog; its own two tables are created when they are missing."""
         from pyiceberg.catalog.sql import SqlCatalog
 
-        return SqlCatalog(CATALOG, uri=self.catalog_uri, warehouse=self.warehouse)
+        uri = self._database.render_as_string(hide_password=False)
+        files = self._files.properties if self._files else {}
+        return SqlCatalog(CATALOG, uri=uri, warehouse=self.warehouse, pool_pre_ping="true", **files)
+
+    @cached_property
+    def data_files(self) -> FileSystem:
+        """See LakehouseReads."""
+        from pyarrow.fs import LocalFileSystem
+
+        return self._files.arrow if self._files else LocalFileSystem()
 
     @cached_property
     def engine(self) -> Engine:
-        """Connections to the catalog's database, for the ledger.
-
-        On SQLite a transaction takes the write lock at once, unless its connection has the option `readonly`.
-        """
-        from sqlalchemy import create_engine, event
-
-        engine = create_engine(self.catalog_uri)
-        if engine.dialect.name == "sqlite":
-            # The driver's implicit transactions begin as readers and fail when they turn into writers.
-            @event.listens_for(engine, "connect")
-            def _no_implicit_transactions(connection: Any, _record: Any) -> None:
-                connection.isolation_level = None
-
-            @event.listens_for(engine, "begin")
-            def _begin_immediate(connection: Any) -> None:
-                readonly = connection.get_execution_options().get("readonly", False)
-                connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
-
-        return engine
+        """Connections to the catalog's database, for the ledger."""
+        return open_engine(self._database)
 
     def ensure(self, tables: Iterable[TableDeclaration], create_ledger: Callable[[Engine], None]) -> None:
-        """Create catalog, namespace, tables and ledger where missing; safe for processes that start together."""
-        with self._first_start_lock():
+        """Create catalog, namespace, tables and ledger where missing; safe for processes that start together.
+
+        Raises:
+            CatalogUnavailableError: the database does not answer.
+            CatalogRefusedError: the database refuses.
+        """
+        declared = list(tables)
+        self._repeated("the first look at the catalog", lambda: self._ensure(declared, create_ledger))
+
+    def _ensure(self, tables: list[TableDeclaration], create_ledger: Callable[[Engine], None]) -> None:
+        with lock_across_processes(self.engine, "qpipe first start", self._lock_file):
             create_ledger(self.engine)
             present = {name for _, name in self._list_tables()}
             missing = [table for table in tables if table.name not in present]
             if missing:
                 self._create(missing)
 
-    @contextmanager
-    def _first_start_lock(self) -> Iterator[None]:
-        if self._lock_file is None:
-            yield
-            return
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._lock_file, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _repeated(self, what: str, action: Callable[[], _Result]) -> _Result:
+        """Do what may be done again until the database answers, or it has not for too long."""
+        from sqlalchemy.exc import DBAPIError
+
+        attempts = Attempts(what)
+        while True:
+            try:
+                return action()
+            except DBAPIError as error:
+                attempts.failed(error)
 
     def _list_tables(self) -> list[tuple[str, str]]:
         from pyiceberg.exceptions import NoSuchNamespaceError
@@ -168,17 +213,24 @@ class Lakehouse(LakehouseReads):
                 pass
 
     def load(self, name: str) -> IcebergTable:
-        """The table's current state."""
-        return self.catalog.load_table(f"{self.namespace}.{name}")
+        """The table's current state.
 
-    def _load_current(self, name: str) -> IcebergTable:
-        """As `load`; a metadata file that later commits removed while it was looked up is a lost race."""
-        from pyiceberg.exceptions import CommitFailedException
-
-        try:
-            return self.load(name)
-        except FileNotFoundError as error:
-            raise CommitFailedException(f"table {name} moved on while it was loaded: {error}") from error
+        Raises:
+            LostMetadataError: its files are gone.
+            CatalogUnavailableError: the database does not answer.
+        """
+        missing = ""
+        while True:
+            try:
+                return self._repeated(f"table {name}", lambda: self.catalog.load_table(f"{self.namespace}.{name}"))
+            except FileNotFoundError as error:
+                # Later commits remove old metadata files; then the catalog names another one by now.
+                if str(error) == missing:
+                    raise LostMetadataError(
+                        f"table {name}: the catalog names metadata that is not in {self.warehouse} ({error}); "
+                        "mend QPIPE_S3_FEATURES_BUCKET or QPIPE_HOME, or restore the warehouse"
+                    ) from error
+                missing = str(error)
 
     def append(
         self, name: str, data: pa.Table, batch_id: str, still_wanted: Callable[[], bool] = lambda: True
@@ -277,25 +329,28 @@ class Lakehouse(LakehouseReads):
         write: Callable[[IcebergTable], Commit | None],
     ) -> Commit | None:
         from pyiceberg.exceptions import CommitFailedException
-        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import DBAPIError
 
-        for attempt in range(MAX_ATTEMPTS):
+        attempts = Attempts(f"table {name}")
+        while True:
+            table = self.load(name)
+            references = table.refs()
+            for tag in tags:
+                if tag in references:
+                    return Commit(name, tag, references[tag].snapshot_id, False, len(references) - 1)
+            if not still_wanted():
+                return None
             try:
-                table = self._load_current(name)
-                references = table.refs()
-                for tag in tags:
-                    if tag in references:
-                        return Commit(name, tag, references[tag].snapshot_id, False, len(references) - 1)
-                if not still_wanted():
-                    return None
                 return write(table)
             except CommitFailedException:
-                pass
-            except OperationalError as error:
-                if not is_lock_conflict(error):
+                attempts.lost()
+            except FileNotFoundError as error:
+                # The commit looks the table up once more, and finds metadata that others have just replaced.
+                if ".metadata.json" not in str(error):
                     raise
-            back_off(attempt)
-        raise LakehouseBusyError(f"table {name}: {MAX_ATTEMPTS} commits lost against other writers; run again")
+                attempts.lost()
+            except DBAPIError as error:
+                attempts.failed(error)
 
     def _add_missing_columns(self, table: IcebergTable, schema: pa.Schema) -> None:
         # A newer qpipe adds columns to its declarations; the tables of an older one grow with their next batch.
@@ -316,17 +371,6 @@ def _tag_new_snapshots(transaction: Transaction, table: IcebergTable, tag: str) 
             manage.create_tag(snapshot_id, f"{tag}.{position}")
         manage.create_tag(staged[-1], tag)
     return staged[-1]
-
-
-def back_off(attempt: int) -> None:
-    """Wait a random moment before trying again: up to 20 ms at first, up to half a second later."""
-    time.sleep(random.uniform(0, min(0.02 * 2 ** min(attempt, 5), 0.5)))
-
-
-def is_lock_conflict(error: Exception) -> bool:
-    """Whether a database error only says that another process holds the lock or won a serialisable race."""
-    text = str(error).lower()
-    return "locked" in text or "busy" in text or "could not serialize" in text or "deadlock" in text
 
 
 def _moment(milliseconds: int) -> dt.datetime:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.fs import FileSystem
     from pyiceberg.table import Table as IcebergTable
 
 CATALOG = "quantum_catalog"
@@ -28,6 +29,11 @@ class LakehouseReads(ABC):
     """Reads of the tables of one namespace."""
 
     namespace: str
+
+    @property
+    @abstractmethod
+    def data_files(self) -> FileSystem:
+        """Where the data files lie, by their location without its scheme."""
 
     @abstractmethod
     def load(self, name: str) -> IcebergTable:
@@ -74,10 +80,11 @@ class LakehouseReads(ABC):
         for task in table.scan(snapshot_id=snapshot_id).plan_files() if snapshot_id is not None else ():
             if task.delete_files:
                 return ds.dataset(table.scan(snapshot_id=snapshot_id).to_arrow())
-            files.append(task.file.file_path.removeprefix("file://"))
+            files.append(task.file.file_path.partition("://")[2])
         if not files:
             return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}))
-        return ds.dataset(files, format="parquet", schema=pa.schema([f.with_nullable(True) for f in schema]))
+        nullable = pa.schema([f.with_nullable(True) for f in schema])
+        return ds.dataset(files, format="parquet", schema=nullable, filesystem=self.data_files)
 
     def added_by(self, name: str, snapshot_id: int) -> pa.Table | None:
         """The rows that one snapshot added, at the cost of these rows alone; None when it is not retained."""
@@ -90,14 +97,17 @@ class LakehouseReads(ABC):
         if snapshot is None:
             return None
         files = [
-            entry.data_file.file_path.removeprefix("file://")
+            entry.data_file.file_path
             for manifest in snapshot.manifests(table.io)
             if manifest.added_snapshot_id == snapshot_id
             for entry in manifest.fetch_manifest_entry(table.io)
             if entry.status == ManifestEntryStatus.ADDED and entry.snapshot_id == snapshot_id
         ]
+        # Read whole: they are a batch's, and each range of a file would be a request.
+        parquet = ds.ParquetFileFormat()
+        fragments = [parquet.make_fragment(_content(table, file)) for file in files]
         schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-        return ds.dataset(files, format="parquet", schema=schema).to_table()
+        return ds.FileSystemDataset(fragments, schema, parquet).to_table()
 
     def arrow(self, name: str, as_of: str | int | dt.datetime | None = None) -> pa.Table:
         """The whole table as Arrow."""
@@ -118,6 +128,13 @@ class LakehouseReads(ABC):
                     connection.execute(f"create view {CATALOG}.{self.namespace}.{name} as select * from _{name}")
             connection.execute(f"use {CATALOG}.{self.namespace}")
             return connection.sql(query).to_arrow_table()
+
+
+def _content(table: IcebergTable, location: str) -> pa.BufferReader:
+    import pyarrow as pa
+
+    with table.io.new_input(location).open() as file:
+        return pa.BufferReader(file.read())
 
 
 def _parse_moment(value: str | int | dt.datetime) -> dt.datetime | None:

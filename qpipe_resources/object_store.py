@@ -28,6 +28,14 @@ class ObjectMissingError(KeyError):
     """There is no object under this key."""
 
 
+class StoreUnavailableError(RuntimeError):
+    """The store does not answer, or fails on its side: what was asked may be asked again, whoever is patient."""
+
+
+class StoreRefusedError(RuntimeError):
+    """The store answered and refuses: the bucket is missing or the key is wrong; asking again does not help."""
+
+
 def validate_key(key: str) -> str:
     """Return `key` when it is safe.
 
@@ -62,10 +70,16 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """What the platform needs of a store; keys are relative to it and use '/'."""
+    """What the platform needs of a store; keys are relative to it and use '/'.
 
-    def list_objects(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
-        """Objects whose key starts with the folder `prefix` (ends with '/'), in key order."""
+    Every verb may raise StoreUnavailableError and StoreRefusedError where the store is a service.
+    """
+
+    def list_objects(self, prefix: str, *, recursive: bool = True, after: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key starts with the folder `prefix` (ends with '/') and sorts after `after`, in key order.
+
+        What lies below a name that starts with '.' is invisible.
+        """
 
     def folders(self, prefix: str) -> list[str]:
         """Common prefixes directly below the folder `prefix`, each ending with '/', in order."""
@@ -84,20 +98,21 @@ class ObjectStore(Protocol):
 
 
 class FolderObjectStore:
-    """A folder as an object store. The etag is `size-mtime_ns`; files whose name starts with '.' are invisible."""
+    """A folder as an object store. The etag is `size-mtime_ns`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def list_objects(self, prefix: str, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+    def list_objects(self, prefix: str, *, recursive: bool = True, after: str = "") -> Iterator[ObjectInfo]:
         """See ObjectStore. A file that vanishes while it is listed is left out."""
-        yield from self._walk(self.root / prefix, prefix, recursive)
+        return (info for info in self._walk(self.root / prefix, prefix, recursive, after) if info.key > after)
 
-    def _walk(self, folder: Path, prefix: str, recursive: bool) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, prefix: str, recursive: bool, after: str) -> Iterator[ObjectInfo]:
         for entry in self._entries(folder):
             if entry.is_dir(follow_symlinks=False):
-                if recursive:
-                    yield from self._walk(folder / entry.name, f"{prefix}{entry.name}/", recursive)
+                deeper = f"{prefix}{entry.name}/"
+                if recursive and (deeper > after or after.startswith(deeper)):
+                    yield from self._walk(folder / entry.name, deeper, recursive, after)
             elif entry.is_file():
                 try:
                     status = entry.stat()
@@ -115,7 +130,7 @@ class FolderObjectStore:
     def _entries(folder: Path) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as found:
-                return sorted((e for e in found if not e.name.startswith(".")), key=lambda entry: entry.name)
+                return sorted((e for e in found if not e.name.startswith(".")), key=_sort_key)
         except FileNotFoundError:
             return []
 
@@ -146,7 +161,7 @@ class FolderObjectStore:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return etag
 
     def copy(self, source: str, target: str) -> None:
@@ -167,6 +182,11 @@ class FolderObjectStore:
         (self.root / validate_key(key)).unlink(missing_ok=True)
 
 
+def _sort_key(entry: os.DirEntry[str]) -> str:
+    # Keys of what lies in a folder continue with '/', which sorts after '-' and '.'.
+    return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+
+
 def _utf8(name: str) -> str:
     """A file's name as text that can be stored anywhere; bytes that are no UTF-8 are written out as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -176,7 +196,8 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

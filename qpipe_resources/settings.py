@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 MEBIBYTE = 1024 * 1024
+_BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+
+
+_SECRET = ("catalog_uri",)
 
 
 class SettingsError(ValueError):
@@ -25,9 +29,14 @@ class Settings(BaseModel):
 
     home: Path = Field(description="QPIPE_HOME: root of all data.")
     dagster_home: Path = Field(description="DAGSTER_HOME: Dagster's own state.")
-    env: str = Field("local", description="QPIPE_ENV: which set of resources to use.")
+    env: Literal["local", "s3", "services"] = Field(
+        "local",
+        description="QPIPE_ENV: local is a folder and SQLite; s3 is an S3 store and a catalog on PostgreSQL; services "
+        "is s3 with results on their way through Kafka.",
+    )
     topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
-        "experiment.vqe", description="QPIPE_TOPIC: folder below experiments/ that new objects go to."
+        "experiment.vqe",
+        description="QPIPE_TOPIC: Kafka topic of the results, and folder below experiments/ that they go to.",
     )
     max_object_bytes: Annotated[int, Field(ge=1024)] = Field(
         128 * MEBIBYTE, description="QPIPE_MAX_OBJECT_BYTES: a larger object is quarantined unread."
@@ -49,6 +58,37 @@ class Settings(BaseModel):
         None,
         description="QPIPE_WORKERS: simulation processes; half the cores, at least one and at most eight, when unset.",
     )
+    sent_days: Annotated[int, Field(ge=1)] = Field(
+        7,
+        description="QPIPE_SENT_DAYS: days after which a record that was sent and is in no table is told of; where "
+        "no ledger can be asked, it leaves the outbox then.",
+    )
+
+    s3_endpoint: Annotated[str, Field(pattern=r"^https?://[^/@?#]+/?$")] = Field(
+        "http://127.0.0.1:3901",
+        description="QPIPE_S3_ENDPOINT: URL of the S3 API; its key comes from AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or whatever else the AWS client finds.",
+    )
+    s3_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = Field(
+        "garage", description="QPIPE_S3_REGION: region that requests are signed for."
+    )
+    s3_raw_bucket: Annotated[str, Field(pattern=_BUCKET)] = Field(
+        "raw-results", description="QPIPE_S3_RAW_BUCKET: bucket of the raw objects."
+    )
+    s3_features_bucket: Annotated[str, Field(pattern=_BUCKET)] = Field(
+        "features", description="QPIPE_S3_FEATURES_BUCKET: bucket of the Iceberg tables, below warehouse/."
+    )
+    catalog_uri: SecretStr = Field(
+        SecretStr("postgresql+psycopg2://qpipe@127.0.0.1:5432/qpipe"),
+        description="QPIPE_CATALOG_URI: database of catalog and ledger; its password best comes from PGPASSWORD.",
+    )
+
+    @field_validator("catalog_uri")
+    @classmethod
+    def _postgresql(cls, uri: SecretStr) -> SecretStr:
+        if not uri.get_secret_value().startswith("postgresql+psycopg2://"):
+            raise ValueError("expected postgresql+psycopg2://USER@HOST:PORT/DATABASE")
+        return uri
 
     @field_validator("home")
     @classmethod
@@ -62,6 +102,11 @@ class Settings(BaseModel):
     def raw_results(self) -> Path:
         """Folder that plays the bucket `raw-results`: experiments/, staging/ and quarantine/ lie in it."""
         return self.home / "raw-results"
+
+    @property
+    def outbox(self) -> Path:
+        """Folder of the records that were computed here and are not in the tables yet."""
+        return self.home / "outbox"
 
     @property
     def checkpoints(self) -> Path:
@@ -105,4 +150,6 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise SettingsError(f"QPIPE_{name.upper()}={first['input']!r}: {first['msg']}") from error
+        # A database's URI may hold its password.
+        value = "" if name in _SECRET else f"={first['input']!r}"
+        raise SettingsError(f"QPIPE_{name.upper()}{value}: {first['msg']}") from None

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from simulation.gpu_readings import Gpu, read_gpus

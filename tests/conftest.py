@@ -17,24 +17,37 @@ from qpipe_resources.settings import Settings
 hypothesis_settings.register_profile("qpipe", deadline=None)
 hypothesis_settings.load_profile("qpipe")
 
-REQUIREMENTS: dict[str, Callable[[], bool]] = {"browser": lambda: shutil.which("chromium") is not None}
-"""Markers of tests that need what a fresh machine may lack, and whether this machine has it."""
+
+def _services_run() -> bool:
+    from deploy.services.stack import NAMES, Stack
+
+    stack = Stack()
+    return all(stack.pid(name) is not None for name in NAMES)
+
+
+REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
+    "browser": (lambda: shutil.which("chromium") is not None, "install Debian's chromium"),
+    "services": (_services_run, "make services"),
+}
+"""Markers of tests that need what a fresh machine may lack: whether this machine has it, and how to get it."""
+
+_SETTINGS = ("QPIPE_", "KAFKA_", "SCHEMA_REGISTRY_", "AWS_")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose requirement is absent, or fail it where QPIPE_REQUIRE names the requirement."""
     required = {name.strip() for name in os.environ.get("QPIPE_REQUIRE", "").split(",")}
-    for name, present in REQUIREMENTS.items():
+    for name, (present, remedy) in REQUIREMENTS.items():
         if item.get_closest_marker(name) and not present():
             if name in required:
-                pytest.fail(f"QPIPE_REQUIRE names {name}, which this machine lacks")
-            pytest.skip(f"this machine lacks: {name}")
+                pytest.fail(f"QPIPE_REQUIRE names {name}, which this machine lacks: {remedy}")
+            pytest.skip(f"this machine lacks {name}: {remedy}")
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name == "DAGSTER_HOME" or (name.startswith("QPIPE_") and name != "QPIPE_REQUIRE"):
+        if name in ("DAGSTER_HOME", "PGPASSWORD") or (name.startswith(_SETTINGS) and name != "QPIPE_REQUIRE"):
             monkeypatch.delenv(name)
 
 

@@ -74,6 +74,27 @@ def records_of(data: bytes) -> dict[str, VQEDecoratedResult]:
     return {record.experiment_id or content_id(record): record for record in _records(data)}
 
 
+def molecule_of_json(data: bytes) -> str:
+    """Molecule's partition key of a JSON record that `decode` would accept; for what lands it and never looks inside.
+
+    Raises:
+        DecodeError: as `decode`.
+    """
+    return _molecule_of(_decode_json(data))
+
+
+def molecule_of_row(row: Any) -> str:
+    """The same for a record as plain data, the form in which a message's Avro is read.
+
+    Raises:
+        DecodeError: as `decode`.
+    """
+    try:
+        return _molecule_of(VQEDecoratedResult.model_validate(row))
+    except ValidationError as error:
+        raise DecodeError(_first_errors(error)) from error
+
+
 def _records(data: bytes) -> list[VQEDecoratedResult]:
     return _decode_avro(data) if data.startswith(AVRO_MAGIC) else [_decode_json(data)]
 
@@ -122,6 +143,13 @@ def _shortened(value: Any) -> str:
 
 
 def _identify(record: VQEDecoratedResult) -> Decoded:
+    key = _molecule_of(record)
+    content = content_id(record)
+    return Decoded(record.experiment_id or content, key, content, _completed(record))
+
+
+def _molecule_of(record: VQEDecoratedResult) -> str:
+    """The molecule's partition key, once everything holds that the declared schema alone does not say."""
     molecule = record.molecule.molecule_data
     try:
         key = partition_key_of(molecule.symbols, molecule.charge, molecule.multiplicity)
@@ -131,8 +159,9 @@ def _identify(record: VQEDecoratedResult) -> Decoded:
         raise DecodeError(f"molecule: {key!r} is no valid partition key: expected at most 64 of A-Z a-z 0-9 _ . + -")
     _check_path_segment("basis_set", record.basis_set)
     _check_path_segment("vqe_result.initial_data.backend", record.vqe_result.initial_data.backend)
-    content = content_id(record)
-    return Decoded(record.experiment_id or content, key, content, _completed(record))
+    if record.started_at is not None:
+        _utc_text(record.started_at)
+    return key
 
 
 def _check_path_segment(field: str, value: str) -> None:

@@ -6,23 +6,20 @@ All layouts are read in one pass below `experiments/<topic>/`: `molecule=M/...`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qpipe_assets.tables.decode import DecodeError, decode, valid_partition_key
 from qpipe_assets.tables.ledger import Ledger
+from qpipe_resources.object_layout import EXPERIMENTS, MOLECULE_FOLDER, QUARANTINE
 from qpipe_resources.object_store import (
     InvalidKeyError,
     ObjectChangedError,
     ObjectInfo,
     ObjectMissingError,
     ObjectStore,
-    validate_key,
 )
-
-EXPERIMENTS = "experiments/"
-QUARANTINE = "quarantine/"
-_MOLECULE_FOLDER = "molecule="
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,6 @@ class Limits:
 
     max_object_bytes: int
     batch_bytes: int
-
-
-def new_object_key(topic: str, molecule: str, date: str, name: str) -> str:
-    """Key of a new object: `experiments/<topic>/molecule=<M>/year=/month=/day=/<name>.json`; `date` is ISO 8601."""
-    year, month, day = date[:10].split("-")
-    key = f"{EXPERIMENTS}{topic}/{_MOLECULE_FOLDER}{molecule}/year={year}/month={month}/day={day}/{name}.json"
-    return validate_key(key)
 
 
 class Discovery:
@@ -50,23 +40,32 @@ class Discovery:
 
     def of_molecule(self, molecule: str) -> list[ObjectInfo]:
         """All objects of the molecule in key order; unknown keys without a molecule are read once to find out."""
-        located = self.locate_all()
-        found = [info for info in self._unnamed() if located.get((info.key, info.etag)) == molecule]
-        for folder, name in self._molecule_folders():
+        folders = self._folders()
+        unnamed = list(self._unnamed(folders, None))
+        located = self._locate(unnamed)
+        found = [info for info in unnamed if located.get((info.key, info.etag)) == molecule]
+        for folder, name in _molecule_folders(folders):
             if name == molecule:
                 found.extend(self._store.list_objects(folder))
         return sorted(found, key=lambda info: info.key)
 
-    def by_molecule(self) -> dict[str, list[ObjectInfo]]:
-        """All objects by molecule; folders whose name is no valid partition key are quarantined."""
-        located = self.locate_all()
+    def by_molecule(self, since: dt.date | None = None) -> dict[str, list[ObjectInfo]]:
+        """Objects by molecule; folders whose name is no valid partition key are quarantined.
+
+        Args:
+            since: leave out what lies in the folder of an earlier day (`year=/month=/day=`), at no cost for it. In a
+                molecule's folder only days count; elsewhere objects whose key names no day are never left out.
+        """
+        folders = self._folders()
+        unnamed = list(self._unnamed(folders, since))
+        located = self._locate(unnamed)
         found: dict[str, list[ObjectInfo]] = {}
-        for info in self._unnamed():
+        for info in unnamed:
             molecule = located.get((info.key, info.etag))
             if molecule is not None:
                 found.setdefault(molecule, []).append(info)
-        for folder, molecule in self._molecule_folders():
-            objects = list(self._store.list_objects(folder))
+        for folder, molecule in _molecule_folders(folders):
+            objects = list(self._store.list_objects(folder, after=_before(folder, since)))
             if valid_partition_key(molecule):
                 found.setdefault(molecule, []).extend(objects)
                 continue
@@ -76,11 +75,11 @@ class Discovery:
                     self.quarantine(info, None, f"folder molecule={molecule} is no valid partition key; rename it")
         return found
 
-    def locate_all(self) -> dict[tuple[str, str], str]:
-        """Molecule of every object version without one in its key; reads only those that were never read."""
-        located = self._ledger.located()
+    def _locate(self, unnamed: Sequence[ObjectInfo]) -> dict[tuple[str, str], str]:
+        """Molecule of each object version without one in its key; reads only those that were never read."""
+        located = self._ledger.located(info.key for info in unnamed)
         unreadable: set[tuple[str, str]] | None = None
-        for info in self._unnamed():
+        for info in unnamed:
             version = (info.key, info.etag)
             if version in located:
                 continue
@@ -113,7 +112,10 @@ class Discovery:
         recorded = self._ledger.quarantined()
         if not recorded:
             return []
-        standing = {(info.key, info.etag) for info in self._store.list_objects(EXPERIMENTS)}
+        folders = sorted({str(entry["object_key"]).rpartition("/")[0] + "/" for entry in recorded})
+        standing = {
+            (info.key, info.etag) for folder in folders for info in self._store.list_objects(folder, recursive=False)
+        }
         return [entry for entry in recorded if (entry["object_key"], entry["etag"]) in standing]
 
     def quarantine(self, info: ObjectInfo, molecule: str | None, error: str, *, copy: bool = True) -> None:
@@ -127,20 +129,34 @@ class Discovery:
                 pass  # no store takes the key, so it can only be recorded
         self._ledger.quarantine(info.key, info.etag, molecule, error)
 
-    def _molecule_folders(self) -> Iterator[tuple[str, str]]:
-        for topic in self._store.folders(EXPERIMENTS):
-            for folder in self._store.folders(topic):
-                name = folder.removeprefix(topic).rstrip("/")
-                if name.startswith(_MOLECULE_FOLDER):
-                    yield folder, name.removeprefix(_MOLECULE_FOLDER)
+    def _folders(self) -> dict[str, list[str]]:
+        """The folders of each topic."""
+        return {topic: self._store.folders(topic) for topic in self._store.folders(EXPERIMENTS)}
 
-    def _unnamed(self) -> Iterator[ObjectInfo]:
+    def _unnamed(self, folders: dict[str, list[str]], since: dt.date | None) -> Iterator[ObjectInfo]:
+        """Objects whose key names no molecule."""
         yield from self._store.list_objects(EXPERIMENTS, recursive=False)
-        for topic in self._store.folders(EXPERIMENTS):
+        for topic, below in folders.items():
             yield from self._store.list_objects(topic, recursive=False)
-            for folder in self._store.folders(topic):
-                if not folder.removeprefix(topic).startswith(_MOLECULE_FOLDER):
+            for folder in below:
+                name = folder.removeprefix(topic)
+                if name.startswith("year="):
+                    yield from self._store.list_objects(folder, after=_before(topic, since))
+                elif not name.startswith(MOLECULE_FOLDER):
                     yield from self._store.list_objects(folder)
+
+
+def _molecule_folders(folders: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
+    for topic, below in folders.items():
+        for folder in below:
+            name = folder.removeprefix(topic).rstrip("/")
+            if name.startswith(MOLECULE_FOLDER):
+                yield folder, name.removeprefix(MOLECULE_FOLDER)
+
+
+def _before(folder: str, since: dt.date | None) -> str:
+    """What sorts after every earlier day in a folder of days, and before this one."""
+    return f"{folder}year={since:%Y}/month={since:%m}/day={since:%d}" if since else ""
 
 
 def too_large(info: ObjectInfo, limits: Limits) -> str:

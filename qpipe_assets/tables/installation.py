@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables import schemas
-from qpipe_resources.object_store import FolderObjectStore, ObjectStore
+from qpipe_resources.object_store import ObjectStore
 from qpipe_resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -83,10 +83,9 @@ def open_installation(settings: Settings | None = None) -> Installation:
         SettingsError: an environment variable cannot be used.
     """
     from qpipe_assets.tables.ledger_tables import create_ledger
-    from qpipe_resources.lakehouse import Lakehouse
+    from qpipe_resources.opening import open_lakehouse, open_store
 
     settings = settings or load_settings()
-    settings.home.mkdir(parents=True, exist_ok=True)
-    lakehouse = Lakehouse.in_folder(settings.catalog_database, settings.warehouse, schemas.NAMESPACE)
+    lakehouse = open_lakehouse(settings, schemas.NAMESPACE)
     lakehouse.ensure(schemas.ALL, create_ledger)
-    return Installation(settings, FolderObjectStore(settings.raw_results), lakehouse)
+    return Installation(settings, open_store(settings), lakehouse)

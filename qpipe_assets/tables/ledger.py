@@ -1,4 +1,8 @@
-"""The ledger: what is processed, and the changes of it, each in one transaction (tables: ledger_tables.py)."""
+"""The ledger: what is processed, and the changes of it, each in one transaction (tables: ledger_tables.py).
+
+Each may be repeated when the answer to its commit was lost. What decides for a whole molecule (claims, the end of a
+batch, rebuilds) holds that molecule's lock, and no other, from its first statement to its commit.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,7 @@ from qpipe_assets.tables.ledger_tables import (
     objects,
     rebuilds,
 )
+from qpipe_resources.catalog_database import lock_for_transaction
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -63,6 +68,12 @@ class Ledger(LedgerQueries):
         at = _now()
 
         def change(connection: Connection) -> Claim:
+            _lock_molecule(connection, molecule)
+            made = connection.execute(sa.select(batches.c.at).where(batches.c.batch_id == batch_id)).scalar()
+            if made is not None:
+                return _claimed_before(
+                    connection, Batch(batch_id, molecule, dt.datetime.fromisoformat(made)), candidates
+                )
             if connection.execute(open_rebuild_of(molecule)).first():
                 raise RebuildPendingError(molecule)
             generation = connection.execute(
@@ -141,8 +152,14 @@ class Ledger(LedgerQueries):
 
     def finish_batch(self, batch_id: str) -> None:
         """Close an open batch."""
-        query = batches.update().where(batches.c.batch_id == batch_id, batches.c.state == OPEN).values(state=DONE)
-        self._transaction(lambda connection: connection.execute(query))
+
+        def change(connection: Connection) -> None:
+            mine = batches.c.batch_id == batch_id
+            molecule = connection.execute(sa.select(batches.c.molecule).where(mine)).scalar_one()
+            _lock_molecule(connection, molecule)
+            connection.execute(batches.update().where(mine, batches.c.state == OPEN).values(state=DONE))
+
+        self._transaction(change)
 
     def request_rebuild(self, molecule: str) -> str:
         """Ask for a rebuild: withdraw the molecule's batches and record the request, in one transaction.
@@ -153,6 +170,7 @@ class Ledger(LedgerQueries):
         rebuild_id = uuid.uuid4().hex
 
         def change(connection: Connection) -> str:
+            _lock_molecule(connection, molecule)
             found = connection.execute(open_rebuild_of(molecule)).scalar()
             if found:
                 return found
@@ -168,6 +186,7 @@ class Ledger(LedgerQueries):
         """Forget the molecule's objects and experiments, and close the rebuild; once, whoever comes first."""
 
         def change(connection: Connection) -> None:
+            _lock_molecule(connection, molecule)
             close = rebuilds.update().where(rebuilds.c.rebuild_id == rebuild_id, rebuilds.c.state == OPEN)
             if connection.execute(close.values(state=DONE)).rowcount:
                 connection.execute(objects.delete().where(objects.c.molecule == molecule))
@@ -184,6 +203,17 @@ class Ledger(LedgerQueries):
         from sqlalchemy.dialects.sqlite import insert
 
         return connection.execute(insert(table).values(**row).on_conflict_do_nothing()).rowcount > 0
+
+
+def _lock_molecule(connection: Connection, molecule: str) -> None:
+    lock_for_transaction(connection, f"qpipe molecule {molecule}")
+
+
+def _claimed_before(connection: Connection, batch: Batch, candidates: Sequence[Candidate]) -> Claim:
+    """The claim that was made although its answer was lost."""
+    mine = sa.select(sa.func.count()).select_from(experiments).where(experiments.c.batch_id == batch.batch_id)
+    claimed = connection.execute(mine).scalar_one()
+    return Claim(batch, claimed, len(candidates) - claimed)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -22,11 +22,12 @@ from qpipe_assets.tables.ledger_tables import (
     objects,
     rebuilds,
 )
-from qpipe_resources.lakehouse import MAX_ATTEMPTS, LakehouseBusyError, back_off, is_lock_conflict
+from qpipe_resources.catalog_database import Attempts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+_CHUNK = 500
 _Result = TypeVar("_Result")
 
 
@@ -42,16 +43,15 @@ class LedgerQueries:
         self._engine = engine
 
     def _transaction(self, change: Callable[[Connection], _Result], *, readonly: bool = False) -> _Result:
+        """The result of a transaction, which may run several times: it must find out what it has done before."""
         engine = self._engine.execution_options(readonly=True) if readonly else self._engine
-        for attempt in range(MAX_ATTEMPTS):
+        attempts = Attempts("the ledger")
+        while True:
             try:
                 with engine.begin() as connection:
                     return change(connection)
-            except sa.exc.OperationalError as error:
-                if not is_lock_conflict(error):
-                    raise
-                back_off(attempt)
-        raise LakehouseBusyError(f"the ledger stayed locked for {MAX_ATTEMPTS} attempts; run again")
+            except sa.exc.DBAPIError as error:
+                attempts.failed(error)
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         return self._transaction(lambda connection: connection.execute(query).all(), readonly=True)
@@ -61,9 +61,21 @@ class LedgerQueries:
         mine = (objects.c.molecule == molecule) | objects.c.molecule.is_(None)
         return {(r.object_key, r.etag) for r in self._rows(sa.select(objects.c.object_key, objects.c.etag).where(mine))}
 
-    def located(self) -> dict[tuple[str, str], str]:
-        """Molecule of every object version whose key does not say it."""
-        return {(r.object_key, r.etag): r.molecule for r in self._rows(sa.select(locations))}
+    def looked_at(self, keys: Iterable[str]) -> set[tuple[str, str]]:
+        """(key, etag) of every version of these objects that was looked at, for whatever molecule."""
+        found = self._rows_of(sa.select(objects.c.object_key, objects.c.etag), objects.c.object_key, keys)
+        return {(r.object_key, r.etag) for r in found}
+
+    def located(self, keys: Iterable[str]) -> dict[tuple[str, str], str]:
+        """Molecule of every known version of these objects, whose keys do not say it."""
+        found = self._rows_of(sa.select(locations), locations.c.object_key, keys)
+        return {(r.object_key, r.etag): r.molecule for r in found}
+
+    def _rows_of(self, query: sa.Select[Any], column: sa.Column[str], values: Iterable[str]) -> Iterator[sa.Row[Any]]:
+        """The rows with these values in the column, at the cost of these rows, not of the table."""
+        wanted = list(values)
+        for start in range(0, len(wanted), _CHUNK):
+            yield from self._rows(query.where(column.in_(wanted[start : start + _CHUNK])))
 
     def unreadable_versions(self) -> set[tuple[str, str]]:
         """(key, etag) of quarantined objects of which not even the molecule is known."""

@@ -23,10 +23,12 @@ SECRETS = {
     "QISKIT_IBM_TOKEN": "qiskit-token-2984",
     "AWS_ACCESS_KEY_ID": "AKIA5508",
     "AWS_SECRET_ACCESS_KEY": "aws-secret-1177",
-    "KAFKA_SASL_PASSWORD": "kafka-password-3301",
-    "SSL_PASSWORD": "ssl-password-4410",
+    "KAFKA_SASL_PLAIN_PASSWORD": "kafka-password-3301",
+    "KAFKA_SSL_PASSWORD": "ssl-password-4410",
+    "SCHEMA_REGISTRY_BASIC_AUTH": "ann:registry-password-2076",
+    "PGPASSWORD": "postgres-password-9093",
     "MLFLOW_TRACKING_PASSWORD": "mlflow-password-6620",
-    "QPIPE_CATALOG_URI": "postgresql://ann:catalog-password-9937@db/catalog",
+    "QPIPE_CATALOG_URI": "postgresql+psycopg2://ann:catalog-password-9937@db/catalog",
     "PUSHGATEWAY_URL": "http://ann:gateway-password-8842@gateway:9091",
 }
 

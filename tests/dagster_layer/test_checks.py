@@ -144,3 +144,25 @@ def test_a_quarantined_object_is_listed_until_it_is_replaced(deployment: Deploym
     path.write_text(sound)
     deployment.ingest("LiH")
     assert failed(deployment) == {}
+
+
+def test_dead_letters_are_told_with_their_reasons_until_they_land(deployment: Deployment) -> None:
+    from qpipe_assets import dead_letters
+    from tests.fake_kafka import FakeMessage
+
+    deployment.drop(1)
+    deployment.ingest("LiH")
+    store = deployment.installation.store
+    for offset in range(7):
+        message = FakeMessage(offset, b"?")
+        dead_letters.bury(store, dead_letters.letter_of(message, f"reason {offset}"), message.value)
+    found = failed(deployment)
+    assert set(found) == {("raw_vqe_objects", "no_dead_letters")}
+    result = found["raw_vqe_objects", "no_dead_letters"]
+    assert result.severity is dg.AssetCheckSeverity.WARN
+    assert result.metadata["violations"].value == 7
+    listed = result.metadata["examples"].value
+    assert listed[0] == {"message": "experiment.vqe+0+6", "reason": "reason 6"} and len(listed) == 5
+    for letter, _ in list(dead_letters.letters(store, "experiment.vqe")):
+        dead_letters.remove(store, letter)
+    assert failed(deployment) == {}

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
-from qpipe_resources.object_store import FolderObjectStore
+from qpipe_resources.object_store import ObjectStore
 from qpipe_resources.settings import Settings
 from tests.synthetic import plain_record
 
@@ -33,9 +33,7 @@ def record_bytes(number: int, molecule: str = "H2") -> bytes:
     return json.dumps(plain_record(number, molecule, **_SMALL)).encode()
 
 
-def land(
-    store: FolderObjectStore | Installation, numbers: Iterable[int], molecule: str = "H2", name: str = "run"
-) -> None:
+def land(store: ObjectStore | Installation, numbers: Iterable[int], molecule: str = "H2", name: str = "run") -> None:
     """Put the records with these numbers where qpipe itself would put them."""
     target = store.store if isinstance(store, Installation) else store
     for number in numbers:

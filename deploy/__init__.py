@@ -1,0 +1,1 @@
+"""What runs qpipe beside its own processes: the services of development, the containers, the connectors."""

@@ -1,0 +1,1 @@
+"""Kafka, a schema registry, Garage and PostgreSQL on loopback, for development and the integration tests."""

@@ -1,0 +1,142 @@
+"""What becomes of one Kafka message: an object of the raw store, or a dead letter with the reason.
+
+The key follows from topic, partition, offset and Kafka's timestamp alone, so that the same message twice is one object.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qpipe_assets.dead_letters import DeadLetter, bury, letter_of, letters, remove
+from qpipe_assets.patience import Patience
+from qpipe_assets.tables.decode import DecodeError, molecule_of_json, molecule_of_row
+from qpipe_resources.kafka.errors import KafkaError, PoisonMessageError, RegistryUnavailableError
+from qpipe_resources.object_layout import result_key
+from qpipe_resources.object_store import ObjectStore
+
+if TYPE_CHECKING:
+    from qpipe_resources.kafka.consumer import Message
+
+OBJECT_STORE = "object store"
+REGISTRY = "Schema Registry"
+
+
+class Deserializer(Protocol):
+    """Reads messages in Confluent's wire format, by the schema whose id they carry."""
+
+    def to_row(self, message_value: bytes) -> Any:
+        """The record as its writer wrote it.
+
+        Raises:
+            PoisonMessageError: it will never be one.
+            RegistryUnavailableError: nobody tells the schema now.
+        """
+
+
+@dataclass(frozen=True)
+class Landed:
+    """Where a message is now, with the bytes that were put; `reason` is None unless it is a dead letter."""
+
+    key: str
+    size: int
+    reason: str | None = None
+
+
+class MessageLanding:
+    """Puts messages into a store. Safe to share among threads.
+
+    Decoding needs the interpreter's lock, and of a large record ten times its bytes: one at a time is as fast, and
+    bounds the memory. Storing waits for the network and the disk, and goes on beside it.
+    """
+
+    def __init__(self, store: ObjectStore, deserializer: Deserializer, patience: Patience) -> None:
+        self._store = store
+        self._deserializer = deserializer
+        self._patience = patience
+        self._decoding = threading.Lock()
+
+    def land(self, message: Message) -> Landed:
+        """Put one message into the store, durably: as a result, or as a dead letter. Waits for what is down.
+
+        Raises:
+            GivenUpError: the work was stopped while it waited.
+        """
+        landed = self.land_again(letter_of(message, ""), message.value)
+        if landed.reason is None:
+            return landed
+        letter = letter_of(message, landed.reason)
+        self._patience.attempt(OBJECT_STORE, lambda: bury(self._store, letter, message.value))
+        return landed
+
+    def land_again(self, letter: DeadLetter, value: bytes | None) -> Landed:
+        """Put the message of a dead letter under the key that it would have had, unless there still is a reason.
+
+        Raises:
+            GivenUpError: the work was stopped while it waited.
+        """
+        try:
+            with self._decoding:
+                molecule, data = self._patience.attempt(
+                    REGISTRY, lambda: decoded(value, self._deserializer), (RegistryUnavailableError,)
+                )
+        except PoisonMessageError as poison:
+            return Landed(letter.key_prefix, letter.size or 0, poison.reason)
+        key = result_key(letter.topic, molecule, letter.timestamp, letter.name)
+        self._patience.attempt(OBJECT_STORE, lambda: self._store.put(key, data))
+        return Landed(key, len(data))
+
+
+def land_dead_letters(
+    store: ObjectStore, deserializer: Deserializer, topic: str
+) -> Iterator[tuple[DeadLetter, Landed]]:
+    """Try each dead letter of a topic again: those that can be decoded now land under their own keys, and go.
+
+    Raises:
+        GivenUpError: the registry or the store is down.
+    """
+    at_once = threading.Event()
+    at_once.set()
+    landing = MessageLanding(store, deserializer, Patience(lambda line: None, at_once))
+    for letter, value in letters(store, topic):
+        landed = landing.land_again(letter, value)
+        if landed.reason is None:
+            remove(store, letter)
+        elif landed.reason != letter.reason:
+            bury(store, replace(letter, reason=landed.reason), value)
+        yield letter, landed
+
+
+def decoded(value: bytes | None, deserializer: Deserializer) -> tuple[str, bytes]:
+    """The molecule's partition key of a message, and the record as JSON, with all that its writer wrote.
+
+    Raises:
+        PoisonMessageError: it is no record; says why.
+        RegistryUnavailableError: nobody tells the schema now.
+    """
+    if value is None:
+        raise PoisonMessageError("a null value (tombstone); expected a record")
+    try:
+        # The field's own producers send plain JSON where they have no registry.
+        if value.startswith(b"{"):
+            return molecule_of_json(value), value
+        row = deserializer.to_row(value)
+        return molecule_of_row(row), _as_json(row)
+    except KafkaError:
+        raise
+    except DecodeError as error:
+        raise PoisonMessageError(str(error)) from error
+    except Exception as error:
+        # Whatever a message does to its reader, it must not stop those behind it; it is kept, and can be tried again.
+        raise PoisonMessageError(f"reading it failed: {type(error).__name__}: {error}") from error
+
+
+def _as_json(row: Any) -> bytes:
+    import orjson
+
+    try:
+        return orjson.dumps(row)
+    except orjson.JSONEncodeError as error:  # bytes, say, in a field that only the writer's schema knows
+        raise PoisonMessageError(f"the record cannot be JSON: {error}") from error

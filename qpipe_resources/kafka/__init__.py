@@ -1,0 +1,1 @@
+"""Kafka and its Schema Registry: settings, clients, the record's wire format, delivery."""

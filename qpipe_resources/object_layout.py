@@ -1,0 +1,36 @@
+"""Where things lie in the raw object store: the ONE place that knows its folders."""
+
+from __future__ import annotations
+
+from qpipe_resources.object_store import validate_key
+
+EXPERIMENTS = "experiments/"
+"""Results, below one folder a topic."""
+QUARANTINE = "quarantine/"
+"""Copies of objects that cannot be decoded."""
+DEAD_LETTERS = "dead-letters/"
+"""Messages that cannot be decoded, below one folder a topic, each with its reason."""
+MOLECULE_FOLDER = "molecule="
+
+
+def result_key(topic: str, molecule: str, date: str, name: str) -> str:
+    """Key of a new result: `experiments/<topic>/molecule=<M>/year=/month=/day=/<name>.json`.
+
+    Args:
+        topic: Kafka's, whether it came that way or not.
+        molecule: The molecule's partition key.
+        date: ISO 8601, of which the day counts.
+        name: The experiment's identity for what is written directly, `<topic>+<partition>+<offset>` for a sink's.
+
+    Raises:
+        InvalidKeyError: a part cannot be part of a key.
+    """
+    year, month, day = date[:10].split("-")
+    return validate_key(
+        f"{EXPERIMENTS}{topic}/{MOLECULE_FOLDER}{molecule}/year={year}/month={month}/day={day}/{name}.json"
+    )
+
+
+def message_name(topic: str, partition: int, offset: int) -> str:
+    """Name of a sink's object: the same message always has the same, so that writing it again does no harm."""
+    return f"{topic}+{partition}+{offset}"

@@ -1,0 +1,119 @@
+"""A topic, a consumer group and a deserializer without a broker: what outlives a sink, and what it talks to."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qpipe_resources.kafka.errors import BrokerUnavailableError, PoisonMessageError, RegistryUnavailableError
+from tests.synthetic import plain_record
+
+TOPIC = "experiment.vqe"
+NOON = 1_795_262_400_000
+"""2026-11-21T12:00:00Z in milliseconds."""
+
+Partition = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class FakeMessage:
+    offset: int
+    value: bytes | None
+    partition: int = 0
+    topic: str = TOPIC
+    timestamp: int = NOON
+    key: bytes | None = b"H2"
+
+
+class FakeLog:
+    """A topic and the offsets that a group has committed: what outlives a consumer."""
+
+    def __init__(self, messages: Iterable[FakeMessage]) -> None:
+        self.messages = list(messages)
+        self.committed: dict[Partition, int] = {}
+        self.commits: list[dict[Partition, int]] = []
+
+
+class FakeConsumer:
+    """A consumer of the log that goes on where its group stands."""
+
+    def __init__(
+        self, log: FakeLog, on_commit: Callable[[Mapping[Partition, int]], None] = lambda offsets: None
+    ) -> None:
+        self._log = log
+        self._on_commit = on_commit
+        self._waiting = [m for m in log.messages if m.offset >= log.committed.get((m.topic, m.partition), 0)]
+        self.on_revoked: Callable[[Collection[Partition], bool], None] = lambda partitions, lost: None
+        self.down = False
+        self.paused = self.closed = False
+
+    def _answer(self) -> None:
+        if self.down:
+            raise BrokerUnavailableError("no broker at localhost:9092 answers: start it")
+
+    def subscribe(self, on_revoked: Callable[[Collection[Partition], bool], None]) -> None:
+        self.on_revoked = on_revoked
+
+    def poll(self, seconds: float) -> FakeMessage | None:
+        self._answer()
+        if self._waiting and not self.paused:
+            return self._waiting.pop(0)
+        time.sleep(min(seconds, 0.005))
+        return None
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        self._answer()
+        self._on_commit(offsets)
+        self._log.commits.append(dict(offsets))
+        self._log.committed |= offsets
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        self._answer()
+        return {name: self._log.committed[name] for name in partitions if name in self._log.committed}
+
+    def end_offsets(self) -> dict[Partition, int]:
+        self._answer()
+        ends: dict[Partition, int] = defaultdict(int)
+        for message in self._log.messages:
+            name = (message.topic, message.partition)
+            ends[name] = max(ends[name], message.offset + 1)
+        return dict(ends)
+
+    def lag(self) -> int | None:
+        assert not self.closed
+        return len(self._waiting)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeDeserializer:
+    """Avro is what starts with 0x00; the rest of it is JSON here, which the tests of serialization do not need."""
+
+    def __init__(self) -> None:
+        self.registry_down = False
+
+    def to_row(self, message_value: bytes) -> Any:
+        if self.registry_down:
+            raise RegistryUnavailableError("the Schema Registry at http://localhost:8081 does not answer: start it")
+        if not message_value.startswith(b"\x00"):
+            raise PoisonMessageError("no magic byte: expected 0x00")
+        return json.loads(message_value[1:])
+
+
+def record(number: int, **changes: Any) -> bytes:
+    return b"\x00" + json.dumps(plain_record(number, evaluations=2, parameters=1, terms=1) | changes).encode()
+
+
+def messages(count: int, partitions: int = 1) -> list[FakeMessage]:
+    return [FakeMessage(n // partitions, record(n), partition=n % partitions) for n in range(count)]

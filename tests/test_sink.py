@@ -1,0 +1,461 @@
+"""The sink: an offset is committed only when everything before it is durably put, and no message stops it."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qpipe_assets import dead_letters
+from qpipe_assets.in_hand import InHand, Taken
+from qpipe_assets.message_landing import MessageLanding, decoded
+from qpipe_assets.patience import Patience
+from qpipe_assets.sink import Sink, SinkSettings, SinkStalledError
+from qpipe_assets.tables.decode import decode
+from qpipe_resources.kafka.errors import PoisonMessageError
+from qpipe_resources.object_store import FolderObjectStore
+from tests.fake_kafka import (
+    NOON,
+    TOPIC,
+    FakeConsumer,
+    FakeDeserializer,
+    FakeLog,
+    FakeMessage,
+    Partition,
+    messages,
+    record,
+)
+from tests.synthetic import plain_record
+
+FOLDER = f"experiments/{TOPIC}/molecule=H2/year=2026/month=11/day=21"
+QUICK = SinkSettings(workers=4, commit_seconds=0.0, give_up_seconds=0.5, grace_seconds=2.0)
+
+
+def landed(store: FolderObjectStore) -> list[str]:
+    return [info.key for info in store.list_objects("experiments/")]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderObjectStore:
+    return FolderObjectStore(tmp_path / "store")
+
+
+def run(log: FakeLog, store: Any, deserializer: FakeDeserializer | None = None, **options: Any) -> Sink:
+    sink = Sink(store, deserializer or FakeDeserializer(), FakeConsumer(log), QUICK)
+    sink.run(until_caught_up=True, **options)
+    return sink
+
+
+# What lands, and under which key
+
+
+def test_a_message_lands_under_the_key_that_topic_partition_offset_and_date_give(store: FolderObjectStore) -> None:
+    sink = run(FakeLog([FakeMessage(7, record(1), partition=3)]), store)
+    assert landed(store) == [f"{FOLDER}/experiment.vqe+3+7.json"]
+    assert (sink.progress.landed, sink.progress.dead_letters) == (1, 0)
+
+
+def test_what_is_put_is_all_that_the_writer_wrote_and_is_ingested(store: FolderObjectStore) -> None:
+    run(FakeLog([FakeMessage(0, record(1, invented_later={"x": [1.5, None]}))]), store)
+    data = store.get(landed(store)[0]).data
+    assert json.loads(data) == plain_record(1, evaluations=2, parameters=1, terms=1) | {
+        "invented_later": {"x": [1.5, None]}
+    }
+    assert decode(data)[0].molecule == "H2"
+
+
+def test_plain_json_is_accepted_and_put_byte_for_byte(store: FolderObjectStore) -> None:
+    written = json.dumps(plain_record(1), indent=3).encode()
+    run(FakeLog([FakeMessage(0, written)]), store)
+    assert store.get(landed(store)[0]).data == written
+
+
+@pytest.mark.parametrize(("timestamp", "day"), [(-1, "1970/01/01"), (10**18, "1970/01/01"), (NOON, "2026/11/21")])
+def test_a_timestamp_that_no_calendar_has_gives_a_key_all_the_same(
+    store: FolderObjectStore, timestamp: int, day: str
+) -> None:
+    run(FakeLog([FakeMessage(0, record(1), timestamp=timestamp)]), store)
+    year, month, date = day.split("/")
+    assert f"year={year}/month={month}/day={date}/" in landed(store)[0]
+
+
+# Poison
+
+POISON = [
+    ("a tombstone", None, "null value"),
+    ("nothing", b"", "magic byte"),
+    ("no magic byte", b"\x01\x02", "magic byte"),
+    ("a JSON that is no record", b'{"a": 1}', "vqe_result"),
+    ("JSON cut short", b'{"vqe_result": ', "JSON"),
+    ("another schema", b'\x00{"name": "x"}', "vqe_result"),
+    ("no object at all", b"\x00[1, 2]", "record"),
+    ("a broken rule", record(1, total_time="1"), "total_time"),
+    ("a moment that no reader can store", record(1, started_at="0001-01-01T00:00:00+14:00"), "0001-01-01"),
+    (
+        "an impossible molecule",
+        record(1, molecule={"symbols": ["Qq"], "coords": [[0.0, 0.0, 0.0]]}),
+        "Qq",
+    ),
+    ("what breaks the decoder", b"\x00{", "JSONDecodeError"),
+]
+
+
+@pytest.mark.parametrize(("value", "named"), [(v, n) for _, v, n in POISON], ids=[title for title, _, _ in POISON])
+def test_poison_is_kept_with_its_reason_and_stops_nothing(
+    store: FolderObjectStore, value: bytes | None, named: str
+) -> None:
+    log = FakeLog([FakeMessage(0, record(0)), FakeMessage(1, value, key=b"\xff"), FakeMessage(2, record(2))])
+    told: list[str] = []
+    sink = Sink(store, FakeDeserializer(), FakeConsumer(log), QUICK, told.append)
+    progress = sink.run(until_caught_up=True)
+    assert (progress.landed, progress.dead_letters) == (2, 1)
+    assert log.committed == {(TOPIC, 0): 3}
+    [info] = dead_letters.listed(store)
+    letter = dead_letters.read(store, info.key)
+    assert named in letter.reason and any(letter.reason in line for line in told)
+    assert (letter.topic, letter.partition, letter.offset, letter.key) == (TOPIC, 0, 1, "\\xff")
+    assert letter.timestamp == "2026-11-21T12:00:00.000+00:00"
+    assert letter.size == (None if value is None else len(value))
+    assert store.get(f"dead-letters/{TOPIC}/{TOPIC}+0+1.bin").data == (value or b"")
+
+
+@pytest.mark.parametrize("value", [b"\x00\x01", 1 << 70, float("nan")], ids=["bytes", "a wide integer", "NaN"])
+def test_what_json_cannot_hold_is_poison_or_null_but_never_an_error(value: Any) -> None:
+    class Row(FakeDeserializer):
+        def to_row(self, message_value: bytes) -> Any:
+            return plain_record(1) | {"invented_later": value}
+
+    if value != value:
+        assert json.loads(decoded(b"\x00", Row())[1])["invented_later"] is None
+    else:
+        with pytest.raises(PoisonMessageError, match="cannot be JSON"):
+            decoded(b"\x00", Row())
+
+
+def test_dead_letters_that_are_good_by_now_land_under_their_own_keys_and_go(store: FolderObjectStore) -> None:
+    late, bad = record(1), b"\x01"
+    deserializer = FakeDeserializer()
+    landing = MessageLanding(store, deserializer, Patience(lambda line: None, threading.Event()))
+    for offset, value in enumerate((late, bad, None)):
+        dead_letters.bury(store, dead_letters.letter_of(FakeMessage(offset, value), "schema id 9 is unknown"), value)
+    landed_again = {
+        letter.offset: landing.land_again(letter, value) for letter, value in dead_letters.letters(store, TOPIC)
+    }
+    assert landed(store) == [f"{FOLDER}/{TOPIC}+0+0.json"]
+    assert landed_again[0].reason is None
+    assert "magic byte" in (landed_again[1].reason or "") and "null value" in (landed_again[2].reason or "")
+
+
+def test_a_removal_that_was_cut_short_is_finished_by_the_next_look(store: FolderObjectStore) -> None:
+    letter = dead_letters.letter_of(FakeMessage(0, b"x"), "why")
+    dead_letters.bury(store, letter, b"x")
+    store.delete(letter.key_prefix + ".bin")
+    assert list(dead_letters.letters(store, TOPIC)) == []
+    assert dead_letters.listed(store) == []
+
+
+# Order of put and commit
+
+
+class SlowStore(FolderObjectStore):
+    """Puts take random time, so that they end in another order than they begin."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        super().__init__(root)
+        self._random = random.Random(seed)
+
+    def put(self, key: str, data: bytes) -> str:
+        time.sleep(self._random.random() * 0.01)
+        return super().put(key, data)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_offset_is_committed_before_everything_up_to_it_is_put(tmp_path: Path, seed: int) -> None:
+    store = SlowStore(tmp_path, seed)
+    log = FakeLog(messages(40, partitions=2))
+
+    def everything_is_put(offsets: Mapping[Partition, int]) -> None:
+        there = set(landed(store))
+        for (topic, partition), offset in offsets.items():
+            assert {f"{FOLDER}/{topic}+{partition}+{n}.json" for n in range(offset)} <= there
+
+    sink = Sink(store, FakeDeserializer(), FakeConsumer(log, everything_is_put), QUICK)
+    sink.run(until_caught_up=True)
+    assert log.committed == {(TOPIC, 0): 20, (TOPIC, 1): 20}
+    assert len(log.commits) > 2
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3)), min_size=1, max_size=30),
+    st.randoms(use_true_random=False),
+    st.sets(st.integers(0, 29)),
+)
+def test_the_position_is_that_of_the_first_message_not_done(
+    steps: list[tuple[int, int]], order: random.Random, abandoned: set[int]
+) -> None:
+    """Whatever the order in which messages of several partitions, with gaps, are finished, or not."""
+    in_hand, taken, offsets = InHand(), [], {0: 0, 1: 0, 2: 0}
+    for partition, gap in steps:
+        message = FakeMessage(offsets[partition], b"123", partition=partition)
+        taken.append((message, in_hand.take(message)))
+        offsets[partition] += gap
+    shuffled = list(enumerate(taken))
+    order.shuffle(shuffled)
+    done: set[tuple[int, int]] = set()
+    for number, (message, token) in shuffled:
+        in_hand.release(token, done=number not in abandoned)
+        if number not in abandoned:
+            done.add((message.partition, message.offset))
+        positions = in_hand.committable()
+        for partition in offsets:
+            mine = [m.offset for m, _ in taken if m.partition == partition]
+            finished = 0
+            while finished < len(mine) and (partition, mine[finished]) in done:
+                finished += 1
+            expected = mine[finished - 1] + 1 if finished else None
+            assert positions.get((TOPIC, partition)) == expected
+    assert (in_hand.messages, in_hand.bytes) == (0, 0)
+
+
+def test_a_commit_is_not_repeated() -> None:
+    in_hand = InHand()
+    in_hand.release(in_hand.take(FakeMessage(4, b"")), done=True)
+    assert in_hand.committable() == {(TOPIC, 0): 5}
+    in_hand.commit({(TOPIC, 0): 5})
+    assert in_hand.committable() == {}
+    assert in_hand.reached((TOPIC, 0), 5) and not in_hand.reached((TOPIC, 0), 6)
+
+
+def test_what_is_finished_after_its_partition_was_given_away_is_never_committed() -> None:
+    in_hand = InHand()
+    early = in_hand.take(FakeMessage(0, b""))
+    in_hand.give_away([(TOPIC, 0)])
+    again: Taken = in_hand.take(FakeMessage(0, b""))
+    in_hand.release(early, done=True)
+    assert in_hand.committable() == {}
+    in_hand.release(again, done=True)
+    assert in_hand.committable() == {(TOPIC, 0): 1}
+
+
+def test_a_log_that_begins_anew_is_followed() -> None:
+    in_hand = InHand()
+    in_hand.release(in_hand.take(FakeMessage(50, b"")), done=True)
+    in_hand.commit(in_hand.committable())
+    in_hand.release(in_hand.take(FakeMessage(0, b"")), done=True)
+    assert in_hand.committable() == {(TOPIC, 0): 1}
+
+
+def test_on_a_rebalance_what_is_done_is_committed_unless_the_partition_is_lost(store: FolderObjectStore) -> None:
+    for lost, expected in ((False, {(TOPIC, 0): 2}), (True, {})):
+        log = FakeLog(messages(2))
+        consumer = FakeConsumer(log)
+        sink = Sink(store, FakeDeserializer(), consumer, SinkSettings(commit_seconds=1e9))
+        rounds = 0
+
+        def watch(
+            progress: Any, sink: Sink = sink, consumer: FakeConsumer = consumer, log: FakeLog = log, lost: bool = lost
+        ) -> None:
+            nonlocal rounds
+            rounds += 1
+            if sink.progress.landed == 2:
+                log.committed.clear()
+                consumer.on_revoked([(TOPIC, 0)], lost)
+                sink.stop()
+
+        sink.run(watch=watch, max_seconds=10)
+        assert log.committed == expected, lost
+
+
+# What fails
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the sink runs after it."""
+
+
+@pytest.mark.parametrize("die_at", [0, 1, 5, 9])
+def test_after_a_crash_between_put_and_commit_the_next_sink_puts_the_same_keys(
+    store: FolderObjectStore, die_at: int
+) -> None:
+    log = FakeLog(messages(10))
+    consumer = FakeConsumer(log)
+    puts = 0
+
+    class Mortal(FolderObjectStore):
+        def put(self, key: str, data: bytes) -> str:
+            nonlocal puts
+            etag = super().put(key, data)
+            puts += 1
+            if puts > die_at:
+                consumer.down = True  # dead processes commit nothing
+                raise Killed
+            return etag
+
+    with pytest.raises(Killed):
+        Sink(Mortal(store.root), FakeDeserializer(), consumer, SinkSettings(workers=2, commit_seconds=0)).run()
+    assert log.committed.get((TOPIC, 0), 0) <= die_at
+    run(log, store)
+    assert landed(store) == sorted(f"{FOLDER}/{TOPIC}+0+{n}.json" for n in range(10))
+    assert log.committed == {(TOPIC, 0): 10}
+
+
+class RefusingStore(FolderObjectStore):
+    """Refuses puts while it is down."""
+
+    down = True
+    refused = 0
+
+    def put(self, key: str, data: bytes) -> str:
+        if self.down:
+            self.refused += 1
+            raise OSError(28, "No space left on device")
+        return super().put(key, data)
+
+
+def test_a_store_that_refuses_is_waited_for_and_told_once(tmp_path: Path) -> None:
+    store, told = RefusingStore(tmp_path), []
+    log = FakeLog(messages(5))
+    sink = Sink(store, FakeDeserializer(), FakeConsumer(log), QUICK, told.append)
+
+    def watch(progress: Any) -> None:
+        if store.down and store.refused >= 5:
+            assert log.committed == {}
+            store.down = False
+        if progress.landed == 5:
+            sink.stop()
+
+    progress = sink.run(watch=watch, max_seconds=30)
+    assert progress.landed == 5 and progress.dead_letters == 0
+    assert log.committed == {(TOPIC, 0): 5}
+    assert len(told) == 2
+    assert "object store" in told[0] and "No space left" in told[0] and "qpipe doctor" in told[0]
+    assert "object store is back" in told[1]
+
+
+def test_a_registry_that_is_down_makes_nothing_poison(store: FolderObjectStore) -> None:
+    deserializer, told = FakeDeserializer(), []
+    deserializer.registry_down = True
+    log = FakeLog(messages(3))
+    sink = Sink(store, deserializer, FakeConsumer(log), QUICK, told.append)
+
+    def watch(progress: Any) -> None:
+        if told:
+            deserializer.registry_down = False
+        if progress.landed == 3:
+            sink.stop()
+
+    progress = sink.run(watch=watch, max_seconds=30)
+    assert (progress.landed, progress.dead_letters) == (3, 0)
+    assert "Schema Registry at http://localhost:8081" in told[0]
+
+
+def test_a_broker_that_is_down_is_waited_for(store: FolderObjectStore) -> None:
+    log = FakeLog(messages(3))
+    consumer, told = FakeConsumer(log), []
+    consumer.down = True
+    sink = Sink(store, FakeDeserializer(), consumer, QUICK, told.append)
+
+    def watch(progress: Any) -> None:
+        if told:
+            consumer.down = False
+        if log.committed:
+            sink.stop()
+
+    assert sink.run(watch=watch, max_seconds=30).landed == 3
+    assert "localhost:9092" in told[0] and "Kafka is back" in told[1]
+
+
+@pytest.mark.parametrize("what", ["store", "registry", "broker"])
+def test_a_run_that_shall_end_gives_up_after_a_while_and_commits_nothing_undone(tmp_path: Path, what: str) -> None:
+    store, deserializer, log = RefusingStore(tmp_path), FakeDeserializer(), FakeLog(messages(3))
+    store.down, deserializer.registry_down = what == "store", what == "registry"
+    consumer = FakeConsumer(log)
+    consumer.down = what == "broker"
+    begun = time.monotonic()
+    with pytest.raises(SinkStalledError, match=r"No space left|does not answer|no broker"):
+        Sink(store, deserializer, consumer, QUICK).run(until_caught_up=True)
+    assert time.monotonic() - begun < 20
+    assert log.committed == {} and consumer.closed
+
+
+def test_a_group_that_does_not_move_is_given_up(store: FolderObjectStore) -> None:
+    log = FakeLog(messages(1))
+    consumer = FakeConsumer(log)
+    consumer.paused = True  # somebody else has the partition and does nothing
+    with pytest.raises(SinkStalledError, match="another consumer"):
+        Sink(store, FakeDeserializer(), consumer, QUICK).run(until_caught_up=True)
+
+
+def test_an_error_of_the_program_ends_the_sink_and_commits_nothing_undone(store: FolderObjectStore) -> None:
+    class Broken(FakeDeserializer):
+        def to_row(self, message_value: bytes) -> Any:
+            raise KeyboardInterrupt
+
+    log = FakeLog(messages(1))
+    consumer = FakeConsumer(log)
+    with pytest.raises(KeyboardInterrupt):
+        Sink(store, Broken(), consumer, QUICK).run()
+    assert log.committed == {} and consumer.closed
+
+
+# Bounds and ends
+
+
+def test_the_bytes_in_hand_are_bounded_and_the_consumer_is_polled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpipe_assets.sink._HOLD_SECONDS", 0.2)
+    store = RefusingStore(tmp_path)
+    log = FakeLog(messages(50))
+    consumer = FakeConsumer(log)
+    size = len(record(0))
+    sink = Sink(store, FakeDeserializer(), consumer, SinkSettings(workers=2, bytes_in_hand=5 * size, commit_seconds=0))
+
+    def watch(progress: Any) -> None:
+        if consumer.paused:
+            assert len(log.messages) - (consumer.lag() or 0) <= 7
+            store.down = False
+        if progress.landed == 50:
+            sink.stop()
+
+    assert sink.run(watch=watch, max_seconds=30).landed == 50
+    assert not store.down and not consumer.paused
+
+
+def test_a_message_larger_than_the_bound_passes(store: FolderObjectStore) -> None:
+    log = FakeLog(messages(3))
+    settings = SinkSettings(bytes_in_hand=1, commit_seconds=0)
+    assert Sink(store, FakeDeserializer(), FakeConsumer(log), settings).run(until_caught_up=True).landed == 3
+
+
+def test_a_stopped_sink_finishes_what_it_has_and_commits_it(tmp_path: Path) -> None:
+    log = FakeLog(messages(12))
+    consumer = FakeConsumer(log)
+    sink = Sink(SlowStore(tmp_path, 0), FakeDeserializer(), consumer, QUICK)
+    threading.Timer(0.02, sink.stop).start()
+    done = sink.run(max_seconds=30).landed
+    assert len(landed(FolderObjectStore(tmp_path))) == done == log.committed.get((TOPIC, 0), 0)
+    assert consumer.closed
+
+
+def test_a_sink_ends_at_its_time(store: FolderObjectStore) -> None:
+    assert Sink(store, FakeDeserializer(), FakeConsumer(FakeLog([])), QUICK).run(max_seconds=0.05).landed == 0
+
+
+def test_an_empty_topic_is_caught_up_with_at_once(store: FolderObjectStore) -> None:
+    assert run(FakeLog([]), store).progress.landed == 0
+
+
+def test_what_another_consumer_of_the_group_has_landed_counts(store: FolderObjectStore) -> None:
+    log = FakeLog(messages(2))
+    log.committed = {(TOPIC, 0): 2}
+    assert run(log, store).progress.landed == 0
