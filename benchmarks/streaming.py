@@ -161,7 +161,8 @@ def _consume(settings: KafkaSettings, count: int, use: Callable[[bytes], object]
 def _ours(load: Load, settings: KafkaSettings, store: ObjectStore) -> Seconds:
     began = time.perf_counter()
     with ResultProducer(settings) as producer:
-        sent = sum(1 for _ in producer.send_all(zip(load.keys, load.records, strict=True)))
+        answers = producer.send_all(zip(load.keys, load.records, strict=True))
+        sent = sum(isinstance(where, str) for _, where in answers)
     produced = time.perf_counter()
     progress = Sink(store, RecordDeserializer(settings), ResultConsumer(settings)).run(until_caught_up=True)
     ended = time.perf_counter()

@@ -93,6 +93,6 @@ def check_quarantine(settings: Settings) -> Finding:
     )
 
 
-_CATALOG_LOCAL = "move catalog.db away; the next ingest makes the tables again from the raw objects"
+_CATALOG_LOCAL = "move catalog.db and features/ away; the next ingest makes the tables again from the raw objects"
 _CATALOG = "see PostgreSQL's log"
 _REGISTRY = "start the Schema Registry (make services), or correct SCHEMA_REGISTRY_URL"

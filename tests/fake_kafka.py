@@ -100,8 +100,7 @@ class FakeConsumer:
 class FakeDeserializer:
     """Avro is what starts with 0x00; the rest of it is JSON here, which the tests of serialization do not need."""
 
-    def __init__(self) -> None:
-        self.registry_down = False
+    registry_down = False
 
     def to_row(self, message_value: bytes) -> Any:
         if self.registry_down:

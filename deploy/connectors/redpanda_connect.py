@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
-from deploy.services.programs import cache, filled_at_once, need, run, tell
+from deploy.services.errors import ServiceError
+from deploy.services.programs import cache, filled_at_once, run, tell
 
 CONFIGURATION = Path(__file__).resolve().parents[1] / "redpanda-connect.yaml"
 SOURCE = Path(__file__).parent / "redpanda-connect"
@@ -34,8 +36,11 @@ def program() -> Path:
 
 
 def _build(target: Path) -> None:
+    go = shutil.which("go")
+    if go is None:  # Debian's package is too old
+        raise ServiceError("Go is missing; install 1.24 or newer to build Redpanda Connect, or run its image")
     # One package at a time, behind whatever else this machine does.
-    command = ["nice", "-n", "10", need("go", "golang-go"), "build", "-p", "1", "-mod=readonly", "-buildvcs=false"]
+    command = ["nice", "-n", "10", go, "build", "-p", "1", "-mod=readonly", "-buildvcs=false"]
     flags = ["-trimpath", "-ldflags", "-s -w", "-o", str(target), "."]
     run(
         [*command, *flags], "Redpanda Connect cannot be built", folder=SOURCE, environment={**os.environ, "GOFLAGS": ""}

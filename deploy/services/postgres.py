@@ -11,7 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from deploy.services.process import base_environment
+import psutil
+
+from deploy.services.process import base_environment, observe
 from deploy.services.programs import install_package, run
 from deploy.services.service import Service
 from deploy.services.state import LOOPBACK
@@ -57,6 +59,7 @@ class Postgres(Service):
         """Make the cluster once: it appears under its name when it is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.data.exists():
+            self._forget_the_dead()
             return
         shutil.rmtree(self._part, ignore_errors=True)
         place = self._place()
@@ -65,6 +68,27 @@ class Postgres(Service):
             place.rename(self.data)
         else:
             self.data.symlink_to(place)
+
+    def _forget_the_dead(self) -> None:
+        """Take away the lock file of a killed server that nobody has buried yet.
+
+        The server asks whether the process of the lock file exists, and a zombie does. It holds nothing: its children,
+        which would, all work in the data folder, and none may be left.
+        """
+        lock = self.data / "postmaster.pid"
+        try:
+            pid = int(lock.read_text().splitlines()[0])
+        except FileNotFoundError:
+            return
+        identity, alive = observe(pid)
+        if identity is not None and not alive and not self._processes_inside():
+            lock.unlink()
+
+    def _processes_inside(self) -> list[int]:
+        place = str(self.data.resolve())
+        # The kernel hides the folder of processes that are not ours; what may write here is ours.
+        running = psutil.process_iter(["pid", "cwd"])
+        return [process.pid for process in running if process.info["cwd"] == place and observe(process.pid)[1]]
 
     @property
     def _part(self) -> Path:

@@ -40,7 +40,7 @@ class ServerProcess:
         child = _CHILDREN.get(record["pid"])
         if child is not None and child.poll() is not None:
             del _CHILDREN[record["pid"]]
-        identity, alive = _observe(record["pid"])
+        identity, alive = observe(record["pid"])
         return record["pid"] if alive and identity == record else None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], user: str | None = None) -> int:
@@ -67,7 +67,7 @@ class ServerProcess:
             )
         _CHILDREN[child.pid] = child
         part = self._record.with_suffix(".part")
-        part.write_text(json.dumps(_observe(child.pid)[0]))
+        part.write_text(json.dumps(observe(child.pid)[0]))
         part.replace(self._record)
         return child.pid
 
@@ -118,7 +118,7 @@ class ServerProcess:
         self._record.unlink(missing_ok=True)
 
 
-def _observe(pid: int) -> tuple[dict[str, object] | None, bool]:
+def observe(pid: int) -> tuple[dict[str, object] | None, bool]:
     """What makes a process itself (number, start in kernel ticks, boot), and whether it is more than a zombie.
 
     A process whose first thread is a zombie lives on, with its ports and locks, until its other threads have ended.
@@ -143,7 +143,7 @@ def _runs(process: psutil.Process) -> bool:
     child = _CHILDREN.get(process.pid)
     if child is not None and child.poll() is not None:
         return False
-    return process.is_running() and _observe(process.pid)[1]
+    return process.is_running() and observe(process.pid)[1]
 
 
 def base_environment() -> dict[str, str]:

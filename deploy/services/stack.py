@@ -15,7 +15,7 @@ from deploy.services.postgres import DATABASE, ROLE, Postgres
 from deploy.services.programs import cache, tell
 from deploy.services.registry import Registry
 from deploy.services.service import Service
-from deploy.services.state import FOLDER, State, is_free, locked, write_private
+from deploy.services.state import State, default_folder, is_free, locked, write_private
 
 NAMES = ("postgres", "garage", "kafka", "registry")
 """In the order of starting: the registry needs PostgreSQL."""
@@ -28,9 +28,9 @@ class Stack:
         folder: where their data, logs and configuration lie, a folder each.
     """
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self.folder = folder
-        self.state = State.load(folder)
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+        self.state = State.load(self.folder)
         self._postgres, self._garage = Postgres(self.state), Garage(self.state)
         self._kafka, self._registry = Kafka(self.state), Registry(self.state)
         self.services: Mapping[str, Service] = MappingProxyType(
@@ -38,7 +38,7 @@ class Stack:
         )
 
     @classmethod
-    def running(cls, folder: Path = FOLDER) -> Stack:
+    def running(cls, folder: Path | None = None) -> Stack:
         """The services that `make services` started.
 
         Raises:
@@ -108,12 +108,13 @@ class Stack:
         service.wait()
 
     @classmethod
-    def up(cls, folder: Path = FOLDER) -> Stack:
+    def up(cls, folder: Path | None = None) -> Stack:
         """Install what is missing and start what does not run.
 
         Raises:
             ServiceError: a program cannot be installed or started; says why and what to do.
         """
+        folder = folder or default_folder()
         # Another checkout's stack might build the same program, or take a port between our choice and our start.
         with locked(cache()), locked(folder):
             stack = cls(folder)

@@ -15,9 +15,13 @@ from pathlib import Path
 from deploy.services.errors import ServiceError
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / ".services"
 LOOPBACK = "127.0.0.1"
 _PORTS_TRIED = 200
+
+
+def default_folder() -> Path:
+    """Folder of the services: QPIPE_SERVICES, for another set beside the usual one, or `.services` in the tree."""
+    return Path(os.environ.get("QPIPE_SERVICES") or ROOT / ".services").absolute()
 
 
 @dataclass
@@ -29,7 +33,7 @@ class State:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def load(cls, folder: Path = FOLDER) -> State:
+    def load(cls, folder: Path) -> State:
         """Read the state of the services below `folder`; an empty one where there is none yet."""
         try:
             stored = json.loads((folder / "state.json").read_text())

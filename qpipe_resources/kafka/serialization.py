@@ -132,7 +132,7 @@ class RecordDeserializer:
 
 
 def plain(record: VQEDecoratedResult) -> dict[str, Any]:
-    """The record as `model_dump` gives it, for a writer that only reads it: evaluations, most of its bytes, are shared."""
+    """The record as `model_dump` gives it, for a writer that only reads: evaluations, most of its bytes, are shared."""
     row = record.model_dump(exclude={"vqe_result": {"iteration_list"}})
     row["vqe_result"]["iteration_list"] = [evaluation.__dict__ for evaluation in record.vqe_result.iteration_list]
     return row

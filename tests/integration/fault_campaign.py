@@ -19,6 +19,8 @@ from qpipe_resources.delivery_opening import open_delivery
 from simulation.record import VQEDecoratedResult
 from tests.integration.fault_records import MOLECULES, full_record, identity_of, molecule_of
 
+BEGINS = "launched"
+"""What it prints when it knows what to compute."""
 DONE, DONE_BUT_NOT_DELIVERED = 0, 3
 """Exit codes of a campaign that came to its end; any other means that it must be launched again."""
 
@@ -38,7 +40,7 @@ def main(salt: str, count: int, released: Path) -> int:
         for landing in landings.values():
             landing.forget_arrived()
             landed |= landing.landed(identities)
-        print(f"launched: {len(waiting)} waited, {len(landed)} of {count} have landed or are on their way", flush=True)
+        print(f"{BEGINS}: {len(waiting)} waited, {len(landed)} of {count} have landed or are on their way", flush=True)
         for number in range(count):
             if identities[number] in landed:
                 continue

@@ -18,6 +18,10 @@ from deploy.services.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 START_ATTEMPTS = 5
+MATURE = 0.75
+"""Part of the lives in which the victim gets to work; in the others it may be killed while it starts."""
+LONGEST_START = 60.0
+"""Seconds that are waited for that."""
 
 
 class Victim(Protocol):
@@ -31,9 +35,21 @@ class Victim(Protocol):
     def start(self) -> None:
         """Start it, if it does not run."""
 
+    def ready(self) -> bool:
+        """Whether it has begun to work since it was started."""
+
 
 class ProcessVictim:
-    """One process at a time with the same command; what every life of it prints goes to one log."""
+    """One process at a time with the same command; what every life of it prints goes to one log.
+
+    Args:
+        name: For messages.
+        command: Program and arguments.
+        environment: All of it.
+        log: File for its output.
+        begins: What it prints when it begins to work.
+        done: Exit codes that tell that there is no work left.
+    """
 
     def __init__(
         self,
@@ -41,13 +57,16 @@ class ProcessVictim:
         command: Sequence[str],
         environment: Mapping[str, str],
         log: Path,
+        begins: str = "",
         done: Collection[int] = (),
     ) -> None:
         self.name = name
         self.log = log
         self.deaths: list[int] = []
         """Exit codes of lives that nobody ended, and that are not `done`: the exit codes of work that is done."""
+        self._begins = begins.encode()
         self._done = done
+        self._born_at = 0
         self._command = list(command)
         self._environment = environment
         self._lock = threading.RLock()
@@ -59,6 +78,7 @@ class ProcessVictim:
             if self._process is not None and self._process.poll() is None:
                 return
             with open(self.log, "ab") as output:
+                self._born_at = output.tell()
                 self._process = subprocess.Popen(
                     self._command, cwd=ROOT, env=self._environment, stdout=output, stderr=output, start_new_session=True
                 )
@@ -73,6 +93,12 @@ class ProcessVictim:
             process.wait()
             self._process = None
             return True
+
+    def ready(self) -> bool:
+        """See Victim."""
+        with open(self.log, "rb") as log:
+            log.seek(self._born_at)
+            return self._begins in log.read()
 
     def revive(self) -> None:
         """Start it again where it ended by itself with its work not done, as a supervisor would."""
@@ -136,6 +162,10 @@ class ServiceVictim:
                     raise
                 time.sleep(1.0)
 
+    def ready(self) -> bool:
+        """See Victim: `start` has waited for it."""
+        return True
+
 
 @dataclass
 class Torment:
@@ -144,7 +174,7 @@ class Torment:
     Args:
         victim: What is killed.
         kills: How often at least, before `enough`.
-        life: Seconds from its start to the kill, at least and at most.
+        life: Seconds to the kill from the moment when it began to work, or in one of four from its start.
         absence: Seconds from the kill to the next start, at most.
         seed: Of what is drawn.
     """
@@ -188,11 +218,21 @@ class Torment:
 
     def _run(self) -> None:
         chance = random.Random(self.seed)
-        while not self._stopped.wait(chance.uniform(*self.life)):
+        while not self._stopped.is_set():
+            if chance.random() < MATURE:
+                self._let_it_begin()
+            if self._stopped.wait(chance.uniform(*self.life)):
+                return
             self.hits += self.victim.kill()
             time.sleep(chance.uniform(0, self.absence))
             self.victim.start()
             self.done += 1
+
+    def _let_it_begin(self) -> None:
+        end = time.monotonic() + LONGEST_START
+        while not self.victim.ready() and time.monotonic() < end:
+            if self._stopped.wait(0.1):
+                return
 
 
 def until(probe: Callable[[], bool], seconds: float, what: str, every: float = 0.5) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,8 @@ def _dead_letters(sandbox: Sandbox, number: int) -> dict[str, dict[str, bytes]]:
     while len(found) < number and time.monotonic() < end:
         message = consumer.poll(1.0)
         if message is not None and message.error() is None:
-            headers = {key.removeprefix("__connect.errors."): value for key, value in message.headers()}
+            sent: Any = message.headers()
+            headers = {key.removeprefix("__connect.errors."): value for key, value in sent}
             topic, partition, offset = (headers[key].decode() for key in ("topic", "partition", "offset"))
             found[f"{topic}+{partition}+{offset}"] = headers
     consumer.close()

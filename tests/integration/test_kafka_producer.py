@@ -7,7 +7,7 @@ import json
 import random
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import fastavro
@@ -39,7 +39,7 @@ RECORD = VQEDecoratedResult.model_validate(plain_record())
 
 
 def settings(**given: Any) -> KafkaSettings:
-    return load_kafka_settings({"retry_delay": 0.2} | given)
+    return load_kafka_settings({"retry_delay": 0.2, "timeout": 20} | given)
 
 
 @pytest.fixture
@@ -132,6 +132,45 @@ def test_committed_offsets_are_where_a_group_goes_on(sandbox: Sandbox, producer:
     ends = consumer.end_offsets()
     assert consumer.committed(list(ends)) == ends == {(sandbox.topic, first[0].partition): 4}
     consumer.close()
+
+
+def test_a_paused_consumer_gives_nothing_and_knows_how_much_waits(sandbox: Sandbox, producer: ResultProducer) -> None:
+    for number in range(3):
+        producer.send("H2", VQEDecoratedResult.model_validate(plain_record(number)))
+    consumer = ResultConsumer(settings())
+    consumer.subscribe(lambda partitions, lost: None)
+    first = next(found for _ in range(60) if (found := consumer.poll(0.5)) is not None)
+    consumer.pause()
+    assert first.offset == 0 and [consumer.poll(0.3) for _ in range(5)] == [None] * 5
+    assert consumer.lag() == 2
+    consumer.resume()
+    rest = [found.offset for _ in range(40) if (found := consumer.poll(0.2)) is not None]
+    consumer.close()
+    assert rest == [1, 2]
+
+
+def test_a_second_member_takes_partitions_over_after_the_first_was_told(sandbox: Sandbox) -> None:
+    revoked: list[tuple[str, int]] = []
+    first, second = ResultConsumer(settings()), ResultConsumer(settings())
+
+    def told(partitions: Collection[tuple[str, int]], lost: bool) -> None:
+        assert not lost
+        revoked.extend(partitions)
+        first.commit({partition: 7 for partition in partitions})
+
+    first.subscribe(told)
+    end = time.monotonic() + 60
+    while not first._client.assignment() and time.monotonic() < end:
+        first.poll(0.2)
+    second.subscribe(lambda partitions, lost: None)
+    while not (revoked and second._client.assignment()) and time.monotonic() < end:
+        first.poll(0.1)
+        second.poll(0.1)
+    taken = [(sandbox.topic, partition.partition) for partition in second._client.assignment()]
+    assert taken and set(taken) <= set(revoked)
+    assert set(second.committed(taken).values()) == {7}
+    second.close()
+    first.close()
 
 
 def test_a_missing_topic_is_named_with_the_remedy_to_producer_and_consumer(sandbox: Sandbox) -> None:

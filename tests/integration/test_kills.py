@@ -22,8 +22,8 @@ from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_resources.object_layout import DEAD_LETTERS, QUARANTINE
 from qpipe_resources.settings import load_settings
 from tests.daemon import BIN
+from tests.integration import fault_campaign, fault_ingest
 from tests.integration.conftest import Sandbox
-from tests.integration.fault_campaign import DONE, DONE_BUT_NOT_DELIVERED
 from tests.integration.fault_comparison import OF_THE_BATCH, assert_same_rows
 from tests.integration.fault_records import MOLECULES, full_record, identity_of, molecule_of
 from tests.integration.fault_schedule import ROOT, ProcessVictim, ServiceVictim, Torment
@@ -33,13 +33,13 @@ RECORDS = 300
 RELEASED = "released"
 """File with the number of results that may be computed by now."""
 VICTIMS = {
-    "producer": (12, (1.0, 16.0)),
-    "sink": (12, (1.0, 16.0)),
-    "ingest": (12, (1.0, 16.0)),
-    "kafka": (10, (1.0, 10.0)),
-    "garage": (12, (1.0, 10.0)),
-    "registry": (3, (5.0, 30.0)),
-    "postgres": (5, (3.0, 20.0)),
+    "producer": (12, (0.0, 10.0)),
+    "sink": (12, (0.0, 10.0)),
+    "ingest": (12, (0.0, 10.0)),
+    "kafka": (10, (2.0, 14.0)),
+    "garage": (10, (1.0, 24.0)),
+    "registry": (3, (10.0, 60.0)),
+    "postgres": (3, (10.0, 60.0)),
 }
 """How often each is killed at least, and the seconds that it lives at least and at most."""
 LONGEST_ABSENCE = 1.5
@@ -91,24 +91,26 @@ def _in_a_folder(folder: Path, salt: str) -> Installation:
 
 def _processes(sandbox: Sandbox, salt: str, folder: Path) -> dict[str, ProcessVictim]:
     environment = os.environ | sandbox.environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    commands = {
-        "sink": [str(BIN / "qpipe"), "sink"],
-        "ingest": [sys.executable, "-m", "tests.integration.fault_ingest"],
-        "producer": [
-            *(sys.executable, "-m", "tests.integration.fault_campaign"),
-            *(salt, str(RECORDS), str(folder / RELEASED)),
-        ],
-    }
-    return {
-        name: ProcessVictim(
-            name,
-            command,
+    python = sys.executable
+    made = (
+        ProcessVictim("sink", [str(BIN / "qpipe"), "sink"], environment, folder / "sink.log", begins=sandbox.topic),
+        ProcessVictim(
+            "ingest",
+            [python, "-m", "tests.integration.fault_ingest"],
             environment,
-            folder / f"{name}.log",
-            done=(DONE, DONE_BUT_NOT_DELIVERED) if name == "producer" else (),
-        )
-        for name, command in commands.items()
-    }
+            folder / "ingest.log",
+            begins=fault_ingest.BEGINS,
+        ),
+        ProcessVictim(
+            "producer",
+            [python, "-m", "tests.integration.fault_campaign", salt, str(RECORDS), str(folder / RELEASED)],
+            environment,
+            folder / "producer.log",
+            begins=fault_campaign.BEGINS,
+            done=(fault_campaign.DONE, fault_campaign.DONE_BUT_NOT_DELIVERED),
+        ),
+    )
+    return {process.name: process for process in made}
 
 
 def _kill_at_random(processes: dict[str, ProcessVictim], stack: Stack, seed: str, folder: Path) -> None:

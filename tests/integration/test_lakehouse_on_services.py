@@ -170,8 +170,8 @@ def test_an_ingest_killed_at_any_moment_ends_as_the_undisturbed_one(fresh: Fresh
         assert content(installation) == undisturbed(h2(*range(4)))
         assert_at_rest(installation)
 
-    run_trials(trial, 10, first_seed=21_000)
-    assert sum(hits) >= 5, f"only {sum(hits)} of 10 kills hit a process at work"
+    run_trials(trial, 6, first_seed=21_000)
+    assert sum(hits) >= 3, f"only {sum(hits)} of 6 kills hit a process at work"
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "killed"])
@@ -189,7 +189,7 @@ def test_two_ingesters_of_one_molecule_write_every_row_once(fresh: Fresh, second
         assert content(installation) == undisturbed(h2(*range(4)))
         assert_at_rest(installation)
 
-    run_trials(trial, 6, first_seed=22_000 + 100 * killed)
+    run_trials(trial, 3, first_seed=22_000 + 100 * killed)
 
 
 def test_rebuilds_claims_and_ml_builds_at_once_end_as_the_undisturbed_run(fresh: Fresh, seconds: float) -> None:
@@ -213,7 +213,7 @@ def test_rebuilds_claims_and_ml_builds_at_once_end_as_the_undisturbed_run(fresh:
         assert content(installation, expected) == expected
         assert_at_rest(installation)
 
-    run_trials(trial, 6, first_seed=23_000)
+    run_trials(trial, 4, first_seed=23_000)
 
 
 def test_four_ingesters_of_different_molecules_do_not_disturb_each_other(fresh: Fresh) -> None:
@@ -240,7 +240,7 @@ def test_four_processes_can_make_the_first_start_together(fresh: Fresh, killed: 
         assert content(installation) == undisturbed(h2(*range(2)))
         assert_at_rest(installation)
 
-    run_trials(trial, 4, first_seed=24_000 + 100 * killed)
+    run_trials(trial, 2, first_seed=24_000 + 100 * killed)
 
 
 # Answers that are lost, connections that break
@@ -273,11 +273,10 @@ def lost_answers(installation: Installation, chance: random.Random, done: float,
         del dialect.do_commit
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_commits_whose_answer_is_lost_are_neither_lost_nor_done_twice(fresh: Fresh, seed: int) -> None:
     chance = random.Random(seed)
-    settings = fresh(chance)
-    installation = open_installation(settings)
+    installation = open_installation(fresh(chance))
     land(installation, range(2))
     with lost_answers(installation, chance, done=0.15, undone=0.1) as broken:
         installation.ingest().run("H2")
@@ -297,13 +296,14 @@ def test_an_ingest_whose_connections_the_server_ends_again_and_again_gets_done(i
     server = sa.create_engine(installation.settings.catalog_uri.get_secret_value(), isolation_level="AUTOCOMMIT")
     victim = sa.text(
         "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where datname = current_database() and pid <> pg_backend_pid() order by random() limit 1"
+        "where datname = current_database() and usename = current_user and pid <> pg_backend_pid() "
+        "order by random() limit 1"
     )
 
     def end_connections() -> None:
         nonlocal ended
         with server.connect() as connection:
-            while not stop.wait(0.05):
+            while not stop.wait(0.1):
                 ended += len(connection.execute(victim).all())
 
     thread = threading.Thread(target=end_connections)
@@ -317,7 +317,7 @@ def test_an_ingest_whose_connections_the_server_ends_again_and_again_gets_done(i
         stop.set()
         thread.join()
         server.dispose()
-    assert ended > 10
+    assert ended > 5
     expected = undisturbed(h2(*range(3)), ml=True)
     assert content(installation, expected) == expected
     assert_at_rest(installation)

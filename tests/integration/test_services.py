@@ -144,6 +144,38 @@ def test_a_committed_row_outlives_a_killed_database(own: Stack, monkeypatch: pyt
         assert connection.execute(sa.text("SELECT step FROM probe")).scalar_one() == 7
 
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from deploy.services.stack import Stack
+postgres = Stack(Path(sys.argv[1])).services["postgres"]
+postgres.state.choose_ports(postgres.ports)
+postgres.launch()
+postgres.wait()
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_database_starts_again_while_nobody_has_buried_it(tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        assert "ready\n" in iter(parent.stdout.readline, "")
+        lone = Stack(tmp_path)
+        before = lone.pid("postgres")
+        assert before is not None
+        lone.kill("postgres")
+        assert psutil.Process(before).status() == psutil.STATUS_ZOMBIE
+        lone.start("postgres")
+        assert lone.services["postgres"].ready()
+    finally:
+        Stack(tmp_path).stop("postgres")
+        parent.kill()
+        parent.wait()
+        shutil.rmtree((tmp_path / "postgres" / "data").resolve(), ignore_errors=True)
+
+
 def log_in(stack: Stack, mechanism: str, password: str) -> list[str]:
     """Try to list topics at the SASL_SSL listener; returns the client's errors."""
     from confluent_kafka import KafkaException

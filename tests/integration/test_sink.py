@@ -144,9 +144,7 @@ def test_every_message_is_one_object_with_the_content_that_was_sent(
     topic.flush()
     assert start("--until-caught-up").wait() == 0
     assert seeds(sandbox) == list(range(61))
-    bodies = {
-        sandbox.s3().get_object(Bucket=sandbox.raw_bucket, Key=key)["Body"].read() for key in objects(sandbox)
-    }
+    bodies = {sandbox.s3().get_object(Bucket=sandbox.raw_bucket, Key=key)["Body"].read() for key in objects(sandbox)}
     assert written in bodies
     assert VQEDecoratedResult.model_validate(plain_record(7)) in map(VQEDecoratedResult.model_validate_json, bodies)
     # What is committed is not read again.
@@ -358,9 +356,7 @@ def test_a_topic_that_comes_later_is_found(sandbox: Sandbox, start: Callable[...
     assert running.stop() == 0
 
 
-def test_the_same_sink_lands_in_a_folder(
-    sandbox: Sandbox, topic: Topic, start: Callable[..., SinkProcess]
-) -> None:
+def test_the_same_sink_lands_in_a_folder(sandbox: Sandbox, topic: Topic, start: Callable[..., SinkProcess]) -> None:
     topic.record(1)
     topic.flush()
     sandbox.environment["QPIPE_ENV"] = "local"

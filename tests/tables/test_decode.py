@@ -8,10 +8,17 @@ import math
 from typing import Any
 
 import fastavro
+import orjson
 import pytest
 from hypothesis import given, settings
 
-from qpipe_assets.tables.decode import MAX_RECORDS_PER_OBJECT, DecodeError, decode
+from qpipe_assets.tables.decode import (
+    MAX_RECORDS_PER_OBJECT,
+    DecodeError,
+    decode,
+    molecule_of_json,
+    molecule_of_row,
+)
 from qpipe_resources.serialization import avro_schema, to_avro_container
 from simulation.elements import SYMBOLS
 from simulation.identity import content_id
@@ -269,3 +276,47 @@ def test_a_molecule_whose_formula_is_too_long_for_a_partition_is_refused() -> No
     record["molecule"]["molecule_data"]["coords"] = [[0.0, 0.0, float(i)] for i in range(len(symbols))]
     with pytest.raises(DecodeError, match="partition key"):
         decode(as_json(record))
+
+
+@EXAMPLES
+@given(records)
+def test_a_sink_lands_a_record_under_the_molecule_that_the_ingest_finds(record: VQEDecoratedResult) -> None:
+    row = record.model_dump()
+    molecule = molecule_of_row(row)
+    assert molecule == molecule_of_json(record.to_json()) == decode(orjson.dumps(row))[0].molecule
+
+
+@pytest.mark.parametrize(
+    "data",
+    [d for _, d, _ in BROKEN if not d.startswith(b"Obj")],
+    ids=[title for title, d, _ in BROKEN if not d.startswith(b"Obj")],
+)
+def test_a_sink_refuses_what_the_ingest_refuses_for_the_same_reason(data: bytes) -> None:
+    with pytest.raises(DecodeError) as of_ingest:
+        decode(data)
+    with pytest.raises(DecodeError) as of_sink:
+        molecule_of_json(data)
+    assert str(of_sink.value) == str(of_ingest.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("vqe_result.minimum", math.nan, "vqe_result.minimum"),
+        ("hamiltonian_time", "1.0", "hamiltonian_time"),
+        ("started_at", "0001-01-01T00:00:00+14:00", "0001-01-01"),
+        ("molecule.molecule_data.symbols", ["H", "Qq"], "Qq"),
+        ("basis_set", "x" * 300, "basis_set"),
+        ("molecule_id", 2**31, "2147483648"),
+        ("performance_start", b"bytes", "performance_start"),
+    ],
+)
+def test_a_row_that_violates_a_rule_is_refused_by_name(path: str, value: Any, named: str) -> None:
+    with pytest.raises(DecodeError, match=named):
+        molecule_of_row(changed(plain_record(), path, value))
+
+
+@pytest.mark.parametrize("row", [None, 1.0, "text", [1], {}, {"vqe_result": None}])
+def test_a_row_that_is_no_record_is_refused(row: Any) -> None:
+    with pytest.raises(DecodeError):
+        molecule_of_row(row)

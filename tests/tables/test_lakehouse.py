@@ -1,0 +1,114 @@
+"""The lakehouse when its catalog or its files are not as they should be."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+import pytest
+import sqlalchemy as sa
+
+from qpipe_assets.tables.installation import Installation
+from qpipe_resources import catalog_database
+from qpipe_resources.catalog_database import (
+    Attempts,
+    CatalogRefusedError,
+    CatalogUnavailableError,
+    LakehouseBusyError,
+    postgresql_url,
+)
+from qpipe_resources.lakehouse import LostMetadataError
+from tests.tables.protocol import content, h2, land, undisturbed
+
+
+def failure(original: BaseException, *, invalidated: bool = False) -> sa.exc.DBAPIError:
+    kind = sa.exc.OperationalError if isinstance(original, psycopg2.OperationalError) else sa.exc.DBAPIError
+    return kind("select 1", {}, original, connection_invalidated=invalidated)
+
+
+def test_a_warehouse_that_was_emptied_is_told_at_once(installation: Installation) -> None:
+    shutil.rmtree(installation.settings.warehouse)
+    land(installation, [0])
+    with pytest.raises(LostMetadataError, match=r"restore the warehouse"):
+        installation.ingest().run("H2")
+
+
+def test_metadata_that_others_replace_while_it_is_looked_up_is_a_lost_race(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = installation.lakehouse.catalog
+    original = catalog.load_table
+    lost = 0
+
+    def loses_every_third(identifier: Any) -> Any:
+        nonlocal lost
+        lost += 1
+        if lost % 3 == 0:
+            raise FileNotFoundError(f"/warehouse/0000{lost}-x.metadata.json")
+        return original(identifier)
+
+    monkeypatch.setattr(catalog, "load_table", loses_every_third)
+    land(installation, [0, 1])
+    installation.ingest().run("H2")
+    assert content(installation) == undisturbed(h2(0, 1))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql+psycopg2://qpipe:s3cret@host:port/db",
+        "postgresql+psycopg2://qpipe:s3@cret@host:5432/db",
+        "no uri, but s3cret",
+    ],
+)
+def test_an_address_that_cannot_be_understood_is_refused_without_being_repeated(uri: str) -> None:
+    with pytest.raises(CatalogRefusedError, match="QPIPE_CATALOG_URI cannot be understood") as caught:
+        postgresql_url(uri)
+    assert "cret" not in str(caught.value) and caught.value.__context__ is None
+
+
+def test_what_the_address_says_wins_over_our_timeouts() -> None:
+    url = postgresql_url("postgresql+psycopg2://qpipe@host/db?connect_timeout=60")
+    assert url.query["connect_timeout"] == "60" and url.query["application_name"] == "qpipe"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [psycopg2.errors.SerializationFailure("x"), psycopg2.errors.DeadlockDetected("x")],
+)
+def test_a_race_that_was_lost_is_tried_again(error: psycopg2.Error, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = {"SerializationFailure": "40001", "DeadlockDetected": "40P01"}[type(error).__name__]
+    raised = failure(error)
+    monkeypatch.setattr(type(raised), "orig", _WithCode(code), raising=False)
+    monkeypatch.setattr(catalog_database, "back_off", lambda attempt: None)
+    attempts = Attempts("the ledger")
+    for _ in range(catalog_database.MAX_ATTEMPTS - 1):
+        attempts.failed(raised)
+    with pytest.raises(LakehouseBusyError, match="run again"):
+        attempts.failed(raised)
+
+
+class _WithCode(Exception):
+    def __init__(self, pgcode: str) -> None:
+        super().__init__("lost")
+        self.pgcode = pgcode
+
+
+def test_a_broken_connection_is_waited_for_and_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_database, "PATIENCE", 0.3)
+    attempts = Attempts("the ledger")
+    broken = failure(psycopg2.OperationalError("server closed the connection unexpectedly"), invalidated=True)
+    began = time.monotonic()
+    with pytest.raises(CatalogUnavailableError, match=r"the ledger: .*server closed.*\); start PostgreSQL"):
+        while True:
+            attempts.failed(broken)
+    assert 0.3 <= time.monotonic() - began < 5
+
+
+def test_an_error_that_no_attempt_mends_is_itself() -> None:
+    wrong = failure(psycopg2.ProgrammingError("no such column"))
+    with pytest.raises(sa.exc.DBAPIError, match="no such column"):
+        Attempts("the ledger").failed(wrong)
