@@ -47,15 +47,19 @@ class Goal:
         Raises:
             KafkaError: nobody tells.
         """
+        if self._ends is not None and not self._behind(self._ends):
+            return True
         if not self._due.passed():
             return None
         if self._ends is None:
             self._ends = self._consumer.end_offsets()
-        behind = [name for name, end in self._ends.items() if not self._in_hand.reached(name, end)]
-        if not behind:
-            return True
         # Other consumers of the group may have them.
-        committed = self._consumer.committed(behind)
+        behind = self._behind(self._ends)
+        committed = self._consumer.committed(behind) if behind else {}
         if committed != self._committed:
             self._committed, self.moved_at = committed, time.monotonic()
         return all(committed.get(name, 0) >= self._ends[name] for name in behind)
+
+    def _behind(self, ends: dict[Partition, int]) -> list[Partition]:
+        """Partitions whose end was not committed here."""
+        return [name for name, end in ends.items() if not self._in_hand.reached(name, end)]

@@ -108,11 +108,11 @@ class LakehouseReader:
 
 
 def open_lakehouse(home: str | Path | None = None) -> LakehouseReader:
-    """Open the installation in `home`, else the one the environment names (QPIPE_HOME, default ./.qpipe)."""
+    """Open the installation in the folder `home`, else the one the environment names (QPIPE_ENV, QPIPE_HOME)."""
     from qpipe_resources.settings import Settings, load_settings
 
     settings = load_settings()
     if home is not None:
         # Validated anew: not every path can be a home.
-        settings = Settings(**settings.model_dump() | {"home": Path(home).expanduser().absolute()})
+        settings = Settings(**settings.model_dump() | {"home": Path(home).expanduser().absolute(), "env": "local"})
     return LakehouseReader(open_installation(settings))

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from tests.fake_kafka import (
 from tests.synthetic import plain_record
 
 FOLDER = f"experiments/{TOPIC}/molecule=H2/year=2026/month=11/day=21"
-QUICK = SinkSettings(workers=4, commit_seconds=0.0, give_up_seconds=0.5, grace_seconds=2.0)
+QUICK = SinkSettings(workers=4, commit_seconds=0.0, give_up_seconds=20.0, grace_seconds=5.0)
+HASTY = replace(QUICK, give_up_seconds=0.5)
 
 
 def landed(store: FolderObjectStore) -> list[str]:
@@ -254,25 +256,40 @@ def test_a_log_that_begins_anew_is_followed() -> None:
     assert in_hand.committable() == {(TOPIC, 0): 1}
 
 
-def test_on_a_rebalance_what_is_done_is_committed_unless_the_partition_is_lost(store: FolderObjectStore) -> None:
-    for lost, expected in ((False, {(TOPIC, 0): 2}), (True, {})):
-        log = FakeLog(messages(2))
-        consumer = FakeConsumer(log)
-        sink = Sink(store, FakeDeserializer(), consumer, SinkSettings(commit_seconds=1e9))
-        rounds = 0
+class StuckStore(FolderObjectStore):
+    """The put of one message takes until it is let go."""
 
-        def watch(
-            progress: Any, sink: Sink = sink, consumer: FakeConsumer = consumer, log: FakeLog = log, lost: bool = lost
-        ) -> None:
-            nonlocal rounds
-            rounds += 1
-            if sink.progress.landed == 2:
-                log.committed.clear()
-                consumer.on_revoked([(TOPIC, 0)], lost)
-                sink.stop()
+    def __init__(self, root: Path, name: str) -> None:
+        super().__init__(root)
+        self._name = name
+        self.let_go = threading.Event()
 
-        sink.run(watch=watch, max_seconds=10)
-        assert log.committed == expected, lost
+    def put(self, key: str, data: bytes) -> str:
+        if key.endswith(f"/{self._name}.json"):
+            assert self.let_go.wait(30)
+        return super().put(key, data)
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(False, {(TOPIC, 0): 2}), (True, {})])
+def test_on_a_rebalance_what_is_done_is_committed_unless_the_partition_is_lost(
+    tmp_path: Path, lost: bool, expected: dict[Partition, int]
+) -> None:
+    store, log = StuckStore(tmp_path, f"{TOPIC}+0+2"), FakeLog(messages(4))
+    consumer = FakeConsumer(log)
+    sink = Sink(store, FakeDeserializer(), consumer, replace(QUICK, commit_seconds=1e9))
+    committed: list[dict[Partition, int]] = []
+
+    def watch(progress: Any) -> None:
+        if progress.landed == 3:
+            consumer.on_revoked([(TOPIC, 0)], lost)
+            committed.append(dict(log.committed))
+            store.let_go.set()
+            sink.stop()
+
+    sink.run(watch=watch, max_seconds=30)
+    # The fourth is done and the third is not: it goes to the partition's new owner, and both are put again.
+    assert committed == [expected]
+    assert log.committed == expected
 
 
 # What fails
@@ -382,7 +399,7 @@ def test_a_run_that_shall_end_gives_up_after_a_while_and_commits_nothing_undone(
     consumer.down = what == "broker"
     begun = time.monotonic()
     with pytest.raises(SinkStalledError, match=r"No space left|does not answer|no broker"):
-        Sink(store, deserializer, consumer, QUICK).run(until_caught_up=True)
+        Sink(store, deserializer, consumer, HASTY).run(until_caught_up=True)
     assert time.monotonic() - begun < 20
     assert log.committed == {} and consumer.closed
 
@@ -392,7 +409,7 @@ def test_a_group_that_does_not_move_is_given_up(store: FolderObjectStore) -> Non
     consumer = FakeConsumer(log)
     consumer.paused = True  # somebody else has the partition and does nothing
     with pytest.raises(SinkStalledError, match="another consumer"):
-        Sink(store, FakeDeserializer(), consumer, QUICK).run(until_caught_up=True)
+        Sink(store, FakeDeserializer(), consumer, HASTY).run(until_caught_up=True)
 
 
 def test_an_error_of_the_program_ends_the_sink_and_commits_nothing_undone(store: FolderObjectStore) -> None:

@@ -29,7 +29,7 @@ class Stack:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
+        self.folder = (folder or default_folder()).absolute()
         self.state = State.load(self.folder)
         self._postgres, self._garage = Postgres(self.state), Garage(self.state)
         self._kafka, self._registry = Kafka(self.state), Registry(self.state)

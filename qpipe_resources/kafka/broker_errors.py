@@ -44,6 +44,7 @@ _NO_ANSWER = {
     ClientError._TRANSPORT,
     ClientError._ALL_BROKERS_DOWN,
     ClientError._RESOLVE,
+    ClientError._WAIT_COORD,
 }
 _LATER = {
     ClientError.REQUEST_TIMED_OUT,
@@ -57,6 +58,9 @@ _LATER = {
     ClientError.KAFKA_STORAGE_ERROR,
     ClientError.OUT_OF_ORDER_SEQUENCE_NUMBER,
     ClientError.UNKNOWN_PRODUCER_ID,
+    ClientError.COORDINATOR_NOT_AVAILABLE,
+    ClientError.COORDINATOR_LOAD_IN_PROGRESS,
+    ClientError.NOT_COORDINATOR,
     ClientError._FATAL,
     ClientError._QUEUE_FULL,
 }
@@ -144,15 +148,16 @@ def broker_error(
             f"no TLS connection with {brokers} ({text}): check the authority (KAFKA_SSL_CAFILE or ca.crt in "
             "KAFKA_SSL_DIR), our certificate and key, the host's name, and that this port speaks TLS"
         )
-    return _other(settings, error, code, text)
+    return _other(settings, error, code, text, size)
 
 
-def _other(settings: KafkaSettings, error: ClientError, code: int, text: str) -> KafkaError:
+def _other(settings: KafkaSettings, error: ClientError, code: int, text: str, size: int | None) -> KafkaError:
     brokers = f"Kafka at {settings.servers}"
     if code in _NO_ANSWER:
+        silence = "does not answer" if size is None else f"did not confirm a record within {settings.timeout:g} s"
         return BrokerUnavailableError(
-            f"{brokers} did not confirm within {settings.timeout:g} s ({text}): start the broker, or correct "
-            "KAFKA_SERVERS and the kind of connection (KAFKA_SSL, KAFKA_SASL_SSL)"
+            f"{brokers} {silence} ({text}): start the broker, or correct KAFKA_SERVERS and the kind of connection "
+            "(KAFKA_SSL, KAFKA_SASL_SSL)"
         )
     if code in _LATER:
         return BrokerUnavailableError(f"{brokers} cannot take messages now ({text}): look into its log and at its disk")

@@ -162,7 +162,10 @@ class ResultConsumer:
         None while it does not know.
         """
         total = 0
-        for position in self._client.position(self._client.assignment()):
+        assigned = self._client.assignment()
+        if not assigned:
+            return None
+        for position in self._client.position(assigned):
             _, end = self._client.get_watermark_offsets(position, cached=True)
             if end == 0:
                 continue

@@ -70,7 +70,7 @@ class Operator:
     def does(self, *arguments: str) -> Answer:
         """Run one command that must succeed."""
         answer = self.qpipe(*arguments)
-        assert answer.code == 0, f"qpipe {' '.join(arguments)} ended with {answer.code}:\n{answer.said}"
+        assert answer.code == 0, f"qpipe {' '.join(arguments)} ended with {answer.code}:\n{answer.said}{answer.printed}"
         return answer
 
     @contextmanager

@@ -87,7 +87,7 @@ def test_there_is_a_delay_between_attempts(settings: KafkaSettings) -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "said"),
     [
-        (Code._MSG_TIMED_OUT, BrokerUnavailableError, "did not confirm within 1 s"),
+        (Code._MSG_TIMED_OUT, BrokerUnavailableError, "did not confirm a record within 1 s"),
         (Code.KAFKA_STORAGE_ERROR, BrokerUnavailableError, "disk"),
         (Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND, BrokerUnavailableError, "cannot take messages now"),
         (Code.MSG_SIZE_TOO_LARGE, MessageTooLargeError, "max.message.bytes of the topic"),
