@@ -14,7 +14,7 @@ from qpipe_assets.dead_letters import DeadLetter, bury, letter_of, letters, remo
 from qpipe_assets.patience import Patience
 from qpipe_assets.tables.decode import DecodeError, molecule_of_json, molecule_of_row
 from qpipe_resources.kafka.errors import KafkaError, PoisonMessageError, RegistryUnavailableError
-from qpipe_resources.object_layout import result_key
+from qpipe_resources.object_layout import put_beside, result_key
 from qpipe_resources.object_store import ObjectStore
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class MessageLanding:
                 )
         except PoisonMessageError as poison:
             return Landed(letter.key_prefix, letter.size or 0, poison.reason)
-        key = result_key(letter.topic, molecule, letter.timestamp, letter.name)
-        self._patience.attempt(OBJECT_STORE, lambda: self._store.put(key, data))
+        wanted = result_key(letter.topic, molecule, letter.timestamp, letter.name)
+        key = self._patience.attempt(OBJECT_STORE, lambda: put_beside(self._store, wanted, data))
         return Landed(key, len(data))
 
 

@@ -30,7 +30,8 @@ sink.register(app)
 
 
 def run() -> None:
-    """Run the command; an input that cannot be used ends in one line on standard error and exit code 2."""
+    """Run the command: one line on standard error, and exit code 2 for input that cannot be used, 1 for a service."""
+    from qpipe_resources.errors import ServiceError
     from qpipe_resources.kafka.settings import KafkaSettingsError
     from qpipe_resources.lakehouse_reads import UnknownVersionError
     from qpipe_resources.settings import SettingsError
@@ -40,6 +41,9 @@ def run() -> None:
     except (SettingsError, KafkaSettingsError, UnknownVersionError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

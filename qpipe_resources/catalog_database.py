@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from qpipe_resources.errors import ServiceError
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
@@ -35,15 +37,15 @@ _POSTGRESQL = {
 _LOST_TO_ANOTHER = {"40001": "serialization failure", "40P01": "deadlock", "55P03": "lock timeout"}
 
 
-class CatalogUnavailableError(RuntimeError):
+class CatalogUnavailableError(ServiceError):
     """The database of catalog and ledger does not answer; what was done stands, and running again goes on from it."""
 
 
-class CatalogRefusedError(RuntimeError):
+class CatalogRefusedError(ServiceError):
     """The database answered and refuses, or its address cannot be understood; running again does not help."""
 
 
-class LakehouseBusyError(RuntimeError):
+class LakehouseBusyError(ServiceError):
     """Other writers kept winning for too long; nothing was written, run it again."""
 
 

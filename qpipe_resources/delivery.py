@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from qpipe_resources.errors import ServiceError
 from qpipe_resources.object_layout import result_key
 from qpipe_resources.object_store import ObjectStore
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from simulation.record import VQEDecoratedResult
 
 
-class DeliveryError(RuntimeError):
+class DeliveryError(ServiceError):
     """A record did not leave; the message names the service, the reason and the remedy, and holds no secret."""
 
 

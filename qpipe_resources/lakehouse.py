@@ -23,6 +23,7 @@ from qpipe_resources.catalog_database import (
     open_engine,
     postgresql_url,
 )
+from qpipe_resources.errors import ServiceError
 from qpipe_resources.lakehouse_reads import CATALOG, LakehouseReads, batch_tags
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class TableDeclaration(Protocol):
         """Partition fields."""
 
 
-class LostMetadataError(RuntimeError):
+class LostMetadataError(ServiceError):
     """The catalog names a table's metadata file that is not there: the warehouse was emptied, moved or never shared."""
 
 

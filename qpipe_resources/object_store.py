@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from qpipe_resources.errors import ServiceError
+
 _KEY = re.compile(r"[A-Za-z0-9_.+=@-]+(/[A-Za-z0-9_.+=@-]+)*")
 _TEMPORARY_PREFIX = ".tmp-"
 
@@ -28,11 +30,11 @@ class ObjectMissingError(KeyError):
     """There is no object under this key."""
 
 
-class StoreUnavailableError(RuntimeError):
+class StoreUnavailableError(ServiceError):
     """The store does not answer, or fails on its side: what was asked may be asked again, whoever is patient."""
 
 
-class StoreRefusedError(RuntimeError):
+class StoreRefusedError(ServiceError):
     """The store answered and refuses: the bucket is missing or the key is wrong; asking again does not help."""
 
 
@@ -86,6 +88,9 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> StoredObject:
         """Read one object; raises ObjectMissingError, ObjectChangedError."""
+
+    def size(self, key: str) -> int | None:
+        """Bytes of one object, None where there is none."""
 
     def put(self, key: str, data: bytes) -> str:
         """Write one object atomically and durably; returns its etag."""
@@ -146,6 +151,11 @@ class FolderObjectStore:
         if before != after:
             raise ObjectChangedError(f"object {key!r} was being written while it was read ({before} became {after})")
         return StoredObject(data, after)
+
+    def size(self, key: str) -> int | None:
+        """See ObjectStore."""
+        path = self.root / validate_key(key)
+        return path.stat().st_size if path.is_file() else None
 
     def put(self, key: str, data: bytes) -> str:
         """See ObjectStore: written beside the target, synced, renamed, and the folder synced."""

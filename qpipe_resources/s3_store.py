@@ -56,6 +56,10 @@ class S3ObjectStore:
         """See ObjectStore."""
         return self._bucket.get(validate_key(key))
 
+    def size(self, key: str) -> int | None:
+        """See ObjectStore."""
+        return self._bucket.size(validate_key(key))
+
     def put(self, key: str, data: bytes) -> str:
         """See ObjectStore: there is the whole object or none."""
         return self._bucket.put(validate_key(key), data)

@@ -15,7 +15,7 @@ MEBIBYTE = 1024 * 1024
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 
 
-_SECRET = ("catalog_uri",)
+_SECRET = ("catalog_uri", "s3_endpoint")
 
 
 class SettingsError(ValueError):
@@ -150,6 +150,6 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        # A database's URI may hold its password.
+        # What should be a URL may hold a password.
         value = "" if name in _SECRET else f"={first['input']!r}"
         raise SettingsError(f"QPIPE_{name.upper()}{value}: {first['msg']}") from None

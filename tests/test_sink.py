@@ -74,6 +74,26 @@ def test_what_is_put_is_all_that_the_writer_wrote_and_is_ingested(store: FolderO
     assert decode(data)[0].molecule == "H2"
 
 
+def test_a_topic_made_anew_overwrites_no_earlier_object(store: FolderObjectStore) -> None:
+    run(FakeLog([FakeMessage(0, record(1))]), store)
+    (earlier,) = landed(store)
+    content = store.get(earlier)
+    for _ in range(2):  # the second time as after a kill: the same message again
+        run(FakeLog([FakeMessage(0, record(2))]), store)
+    (beside,) = set(landed(store)) - {earlier}
+    assert store.get(earlier) == content
+    assert beside.startswith(f"{FOLDER}/experiment.vqe+0+0+")
+    assert json.loads(store.get(beside).data) == plain_record(2, evaluations=2, parameters=1, terms=1)
+
+
+def test_a_message_that_comes_again_is_no_new_version_of_its_object(store: FolderObjectStore) -> None:
+    versions = []
+    for _ in range(2):
+        run(FakeLog([FakeMessage(0, record(1))]), store)
+        versions.append([(info.key, info.etag) for info in store.list_objects("experiments/")])
+    assert versions[0] == versions[1]
+
+
 def test_plain_json_is_accepted_and_put_byte_for_byte(store: FolderObjectStore) -> None:
     written = json.dumps(plain_record(1), indent=3).encode()
     run(FakeLog([FakeMessage(0, written)]), store)

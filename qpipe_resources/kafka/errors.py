@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from qpipe_resources.errors import ServiceError
 
-class KafkaError(RuntimeError):
+
+class KafkaError(ServiceError):
     """Base of the family. `transient` says whether the same call can succeed later with nothing changed here."""
 
     transient: ClassVar[bool] = False

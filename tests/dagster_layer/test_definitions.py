@@ -75,7 +75,7 @@ def test_the_molecules_of_a_file_become_partitions(tmp_path: Path) -> None:
 
 def test_an_unknown_environment_is_refused_with_those_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QPIPE_ENV", "prodction")
-    with pytest.raises(SettingsError, match="'prodction': expected one of local"):
+    with pytest.raises(SettingsError, match="'prodction': Input should be 'local', 's3' or 'services'"):
         build_defs()
 
 

@@ -25,6 +25,7 @@ class ObjectStoreBehaviour:
         store.put("a", b"1")
         for act in (
             lambda: store.get(key),
+            lambda: store.size(key),
             lambda: store.put(key, b""),
             lambda: store.delete(key),
             lambda: store.copy("a", key),
@@ -33,6 +34,10 @@ class ObjectStoreBehaviour:
             with pytest.raises(InvalidKeyError):
                 act()
         assert listed(store, "") == ["a"]
+
+    def test_the_size_of_an_object_is_known_and_that_of_none_is_none(self, store: ObjectStore) -> None:
+        store.put("a/b", b"content")
+        assert (store.size("a/b"), store.size("a"), store.size("a/c")) == (7, None, None)
 
     def test_what_is_put_is_got_with_the_same_etag_as_listed(self, store: ObjectStore) -> None:
         before = dt.datetime.now(dt.UTC)
