@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-.PHONY: demo test services services-down test-services lint bench bench-simulation ui clean
+.PHONY: demo test services services-down test-services lint bench bench-simulation bench-streaming ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
@@ -33,6 +33,9 @@ bench: $(VENV)/.installed-dev
 
 bench-simulation: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.simulation
+
+bench-streaming: $(VENV)/.installed-dev services
+	$(BIN)/python -m benchmarks.streaming
 
 ui: $(VENV)/.installed
 	eval "$$($(BIN)/qpipe home)" && PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml
