@@ -5,6 +5,7 @@ import time
 import dagster as dg
 from pydantic import Field
 
+from jobs.requests import IN_PROGRESS_TRUSTED_FOR
 from qpipe_resources.deployment import DeliveryResource, ObjectStoreResource
 from qpipe_resources.kafka.resource import KafkaResource
 from qpipe_resources.kafka.settings import KafkaSettings, load_kafka_settings
@@ -12,11 +13,20 @@ from qpipe_resources.kafka.settings import KafkaSettings, load_kafka_settings
 _TELL_SECONDS = 30.0
 
 
+RUN_SECONDS = 3000.0
+"""A run ends in time for the next one to go on with other code and settings, and before it counts as dead."""
+
+
 class LandingConfig(dg.Config):
     """When a run of the sink ends."""
 
     until_caught_up: bool = Field(default=True, description="End when all has landed that was there at the start.")
-    max_seconds: float | None = Field(default=None, gt=0, description="End after this time at the latest.")
+    max_seconds: float = Field(
+        default=RUN_SECONDS,
+        gt=0,
+        le=RUN_SECONDS,
+        description="End after this time at the latest; what is left is for the next run.",
+    )
 
 
 @dg.op(
@@ -46,9 +56,7 @@ def land_messages(
             context.log.info(str(progress))
 
     try:
-        done = sink.run(
-            until_caught_up=config.until_caught_up, max_seconds=config.max_seconds or float("inf"), watch=tell
-        )
+        done = sink.run(until_caught_up=config.until_caught_up, max_seconds=config.max_seconds, watch=tell)
     except SinkStalledError as error:
         raise dg.Failure(str(error)) from error
     context.add_output_metadata(
@@ -61,7 +69,11 @@ def _kafka_settings(delivery: DeliveryResource) -> KafkaSettings:
     return delivery.settings() if isinstance(delivery, KafkaResource) else load_kafka_settings()
 
 
-@dg.job(description="What waits in Kafka into the raw object store. Run `qpipe sink` as a service where there is much.")
+@dg.job(
+    description="What waits in Kafka into the raw object store. Run `qpipe sink` as a service where there is much.",
+    # A run that was killed with its machine holds the pool until it is given up.
+    tags={"dagster/max_runtime": str(round(IN_PROGRESS_TRUSTED_FOR.total_seconds()))},
+)
 def landing_sink() -> None:
     """One run of the sink."""
     land_messages()

@@ -67,7 +67,8 @@ def recently_pending_work(installation: Installation) -> list[PendingWork]:
 
 def _new_objects(installation: Installation, since: dt.date | None) -> dict[str, list[tuple[str, str]]]:
     listed = installation.discovery.by_molecule(since)
-    looked_at = installation.ledger.looked_at(info.key for objects in listed.values() for info in objects)
+    keys = (info.key for objects in listed.values() for info in objects)
+    looked_at = installation.ledger.looked_at(keys, installation.limits.max_object_bytes)
     new = {
         molecule: sorted({(info.key, info.etag) for info in objects} - looked_at)
         for molecule, objects in listed.items()

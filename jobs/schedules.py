@@ -1,11 +1,13 @@
 """The schedules: a daily reconciliation that asks only for molecules with something to do, and the sink's runs."""
 
+import datetime as dt
+
 import dagster as dg
 
 from jobs.jobs import JOBS, molecule_processing
-from jobs.landing_sink import LandingConfig, land_messages, landing_sink
+from jobs.landing_sink import landing_sink
 from jobs.pending import pending_work
-from jobs.requests import IN_PROGRESS, run_requests
+from jobs.requests import IN_PROGRESS, IN_PROGRESS_TRUSTED_FOR, run_requests
 from qpipe_assets.connection import connect
 from qpipe_assets.partitions import add_molecules
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
@@ -28,10 +30,6 @@ def daily_processing(
     return requests or dg.SkipReason("nothing new, nothing unfinished")
 
 
-SINK_RUN_SECONDS = 3000.0
-"""A run of the sink ends in time for the next one to go on with other code and settings."""
-
-
 @dg.schedule(
     job=landing_sink,
     cron_schedule="* * * * *",
@@ -40,16 +38,12 @@ SINK_RUN_SECONDS = 3000.0
     description="Every minute: land what waits in Kafka. For those who run neither `qpipe sink` nor another sink.",
 )
 def landing(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a run of the sink, unless one is under way: two share the work, but take it from each other."""
-    runs = dg.RunsFilter(job_name=landing_sink.name, statuses=IN_PROGRESS)
-    if context.instance.get_run_ids(runs, limit=1):
+    """Ask for a run of the sink, unless one is under way that is not long dead: two take the work from each other."""
+    trusted_since = context.scheduled_execution_time - IN_PROGRESS_TRUSTED_FOR
+    latest = context.instance.get_run_records(dg.RunsFilter(job_name=landing_sink.name, statuses=IN_PROGRESS), limit=1)
+    if any(record.create_timestamp.replace(tzinfo=dt.UTC) > trusted_since for record in latest):
         return dg.SkipReason("a run of the sink is under way")
-    config = LandingConfig(max_seconds=SINK_RUN_SECONDS)
-    return dg.RunRequest(
-        run_config=dg.RunConfig({land_messages.name: config}),
-        # A run that died with its machine must not stand in the way for ever.
-        tags={"dagster/max_runtime": str(round(2 * SINK_RUN_SECONDS))},
-    )
+    return dg.RunRequest()
 
 
 SCHEDULES = [daily_processing, landing]

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from qpipe_assets.reports.asset_metadata import MOST_CURVES, convergence_markdown, errors_mha, molecule_markdown
+from qpipe_resources.outbox import Attempt
 from simulation.record import MoleculeData, VQEDecoratedResult
 
 MOST_REASONS = 10
@@ -15,10 +17,12 @@ MOST_REASONS = 10
 class Outcome:
     """What became of a campaign's runs; no record is kept, for a campaign may have thousands."""
 
-    rows: list[dg.TableRecord] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)
     invalid: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Of each experiment of this campaign whose record is in the outbox: its label, and the index of its row."""
     waiting: list[str] = field(default_factory=list)
     """Why each record of an earlier run still waits for its delivery."""
     molecule: MoleculeData | None = None
@@ -32,6 +36,25 @@ class Outcome:
         errors = errors_mha(record)
         if errors and len(self.curves) < MOST_CURVES:
             self.curves[label] = errors
+
+    def keep(self, label: str, experiment: str, reason: str) -> None:
+        """Note that the record of the run whose row comes next is in the outbox: a failure until it leaves."""
+        self.failures[label] = reason
+        self.kept[experiment] = (label, len(self.rows))
+
+    def attempted(self, attempts: list[Attempt]) -> None:
+        """Note what became of all that waited; what no longer waits was delivered, by whomever."""
+        left = {one.file.experiment: str(one.error) for one in attempts if one.where is None}
+        where = {one.file.experiment: one.where for one in attempts}
+        for experiment in self.kept.keys() - left.keys():
+            label, row = self.kept.pop(experiment)
+            del self.failures[label]
+            self.rows[row]["where"] = where.get(experiment) or "delivered by another process"
+        self.waiting = [
+            f"{one.file.experiment[:12]}: {one.error}"
+            for one in attempts
+            if one.waits and one.file.experiment not in self.kept
+        ]
 
 
 def failure_text(partition: str, wanted: int, outcome: Outcome) -> str:
@@ -60,7 +83,7 @@ def campaign_metadata(partition: str, asked: int, skipped: int, outcome: Outcome
     }
     metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
     if outcome.rows:
-        metadata["runs"] = dg.MetadataValue.table(outcome.rows, _COLUMNS)
+        metadata["runs"] = dg.MetadataValue.table([dg.TableRecord(row) for row in outcome.rows], _COLUMNS)
     if outcome.molecule is not None:
         metadata["molecule"] = dg.MetadataValue.md(molecule_markdown(partition, outcome.molecule))
     if outcome.reports:
@@ -89,21 +112,19 @@ _COLUMNS = dg.TableSchema(
 )
 
 
-def _row(record: VQEDecoratedResult, where: str) -> dg.TableRecord:
+def _row(record: VQEDecoratedResult, where: str) -> dict[str, Any]:
     initial = record.vqe_result.initial_data
-    return dg.TableRecord(
-        {
-            "experiment_id": (record.experiment_id or "")[:12],
-            "ansatz": f"{initial.ansatz_name} x{initial.ansatz_reps}",
-            "basis": record.basis_set,
-            "optimizer": initial.optimizer,
-            "energy_ha": record.total_energy,
-            "fci_ha": record.fci_energy,
-            "error_mha": record.energy_error_mha,
-            "evaluations": len(record.vqe_result.iteration_list),
-            "seconds": record.wall_time,
-            "engine": record.engine,
-            "valid": record.valid,
-            "where": where,
-        }
-    )
+    return {
+        "experiment_id": (record.experiment_id or "")[:12],
+        "ansatz": f"{initial.ansatz_name} x{initial.ansatz_reps}",
+        "basis": record.basis_set,
+        "optimizer": initial.optimizer,
+        "energy_ha": record.total_energy,
+        "fci_ha": record.fci_energy,
+        "error_mha": record.energy_error_mha,
+        "evaluations": len(record.vqe_result.iteration_list),
+        "seconds": record.wall_time,
+        "engine": record.engine,
+        "valid": record.valid,
+        "where": where,
+    }

@@ -19,8 +19,8 @@ def connect(object_store: ObjectStoreResource, lakehouse: LakehouseResource) -> 
     """The installation behind two resources; tables and ledger exist afterwards."""
     opened = lakehouse.open(schemas.NAMESPACE)
     if opened.identity not in _ensured:
-        from qpipe_assets.tables.ledger_tables import create_ledger
+        from qpipe_assets.tables.ledger_tables import create_ledger, has_ledger
 
-        opened.ensure(schemas.ALL, create_ledger)
+        opened.ensure(schemas.ALL, has_ledger, create_ledger)
         _ensured[opened.identity] = opened
     return Installation(load_settings(), object_store.open(), _ensured[opened.identity])

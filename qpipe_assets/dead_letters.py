@@ -2,16 +2,19 @@
 
 dead-letters/<topic>/<topic>+<partition>+<offset>.bin     the message's value, byte for byte
 dead-letters/<topic>/<topic>+<partition>+<offset>.json    the reason, and what else was known of the message
+
+Where the name is taken by another message, both have the value's digest behind it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from qpipe_assets.put_beside import digest, lies_there
 from qpipe_resources.object_layout import DEAD_LETTERS, message_name
 from qpipe_resources.object_store import ObjectInfo, ObjectMissingError, ObjectStore
 
@@ -28,7 +31,7 @@ class DeadLetter:
     """Why a message is no record, and where it came from.
 
     `timestamp` is Kafka's as ISO 8601 in UTC, `key` the message's with what is no UTF-8 as escapes, `size` the value's
-    in bytes, None where there is no value at all.
+    in bytes, None where there is no value at all, `beside` the value's digest where another message has the name.
     """
 
     reason: str
@@ -38,6 +41,7 @@ class DeadLetter:
     timestamp: str
     key: str | None
     size: int | None
+    beside: str | None = None
 
     @property
     def name(self) -> str:
@@ -47,7 +51,19 @@ class DeadLetter:
     @property
     def key_prefix(self) -> str:
         """Key of its objects in the store, without their endings."""
-        return f"{DEAD_LETTERS}{self.topic}/{self.name}"
+        return f"{DEAD_LETTERS}{self.topic}/{self.name}" + (f"+{self.beside}" if self.beside else "")
+
+
+class ForeignObjectError(ValueError):
+    """An object among the dead letters, under `key`, that somebody else wrote."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} does not say why a message is no record: remove it")
+        self.key = key
+
+
+def _raise(error: ForeignObjectError) -> None:
+    raise error
 
 
 def letter_of(message: Message, reason: str) -> DeadLetter:
@@ -58,10 +74,19 @@ def letter_of(message: Message, reason: str) -> DeadLetter:
     return DeadLetter(reason, message.topic, message.partition, message.offset, timestamp, key, size)
 
 
-def bury(store: ObjectStore, letter: DeadLetter, value: bytes | None) -> None:
-    """Keep a message that is no record. The reason comes last: where it stands, the value stands."""
-    store.put(letter.key_prefix + _VALUE, value or b"")
+def bury(store: ObjectStore, letter: DeadLetter, value: bytes | None) -> DeadLetter:
+    """Keep a message that is no record, beside another of its name; returns the letter as it is kept.
+
+    The reason comes last: where it stands, the value stands.
+    """
+    data = value or b""
+    there = lies_there(store, letter.key_prefix + _VALUE, data)
+    if there is False:
+        letter = replace(letter, beside=digest(data))
+    if not there:
+        store.put(letter.key_prefix + _VALUE, data)
     store.put(letter.key_prefix + _REASON, json.dumps(asdict(letter), indent=2).encode())
+    return letter
 
 
 def listed(store: ObjectStore, topic: str | None = None) -> list[ObjectInfo]:
@@ -76,21 +101,29 @@ def read(store: ObjectStore, key: str) -> DeadLetter:
 
     Raises:
         ObjectMissingError: it was removed meanwhile.
-        ValueError: somebody else wrote the object.
+        ForeignObjectError: somebody else wrote the object.
     """
     try:
-        return DeadLetter(**json.loads(store.get(key).data))
+        letter = DeadLetter(**json.loads(store.get(key).data))
+        dt.datetime.fromisoformat(letter.timestamp)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{key} does not say why a message is no record: remove it") from error
+        raise ForeignObjectError(key) from error
+    return letter
 
 
-def letters(store: ObjectStore, topic: str) -> Iterator[tuple[DeadLetter, bytes | None]]:
-    """Each dead letter of a topic with the message's value.
+def letters(
+    store: ObjectStore, topic: str, foreign: Callable[[ForeignObjectError], None] = _raise
+) -> Iterator[tuple[DeadLetter, bytes | None]]:
+    """Each dead letter of a topic with the message's value; `foreign` is told what is none.
 
     A reason without a value is what a removal left that was cut short; it goes.
     """
     for info in listed(store, topic):
-        letter = read(store, info.key)
+        try:
+            letter = read(store, info.key)
+        except ForeignObjectError as error:
+            foreign(error)
+            continue
         try:
             value = store.get(letter.key_prefix + _VALUE).data
         except ObjectMissingError:

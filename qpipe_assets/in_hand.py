@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,11 @@ class InOrder:
             first = self._taken.popleft()
             self._done.remove(first)
             self.position = first + 1
+
+    def pass_by(self, offset: int) -> None:
+        """The consumer goes on at the offset: if all that was taken is done, there was no message up to it."""
+        if not self._taken and offset > (self.position or 0):
+            self.position = offset
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class InHand:
         if done:
             # Where the partition was given away meanwhile, nobody asks for its position any more.
             taken.partition.finish(taken.offset)
+
+    def pass_by(self, positions: Mapping[Partition, int]) -> None:
+        """The consumer goes on here, of partitions that are its own; every message before is in hand or done."""
+        for name, offset in positions.items():
+            self._partitions.setdefault(name, InOrder()).pass_by(offset)
 
     def committable(self) -> dict[Partition, int]:
         """Positions that are not committed yet."""

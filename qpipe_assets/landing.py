@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables.decode import DecodeError, records_of
-from qpipe_resources.delivery import Delivery, StoreDelivery
+from qpipe_resources.delivery import Delivery, DeliveryError, StoreDelivery
+from qpipe_resources.delivery_breaker import Breaker
 from qpipe_resources.object_layout import EXPERIMENTS, MOLECULE_FOLDER
 from qpipe_resources.object_store import FolderObjectStore, ObjectMissingError, ObjectStore
-from qpipe_resources.outbox import Attempt, NoRecordError, Outbox, OutboxFile, open_outbox, reason
+from qpipe_resources.outbox import Attempt, NoRecordError, OutboxFile, open_outbox, reason, replay_command, way_of
 
 if TYPE_CHECKING:
     from qpipe_assets.tables.ledger import Ledger
@@ -42,8 +43,9 @@ class Landing:
         molecule: Partition key.
         delivery: How records leave; straight into the store when it is not given.
         ledger: Knows what has arrived under other names than the experiment's; nobody does when it is not given.
-        outbox: What keeps records until they have landed; the installation's when it is not given.
-        replay: The command that delivers what was kept, for messages.
+        way: Whose outbox keeps records until they have landed (outbox.py); QPIPE_ENV's when it is not given.
+        breaker: What is known of the service behind the delivery, where several molecules' records go the same way.
+        log: Takes warnings.
     """
 
     def __init__(
@@ -54,16 +56,19 @@ class Landing:
         delivery: Delivery | None = None,
         *,
         ledger: Ledger | None = None,
-        outbox: Outbox | None = None,
-        replay: str = "qpipe replay",
+        way: str | None = None,
+        breaker: Breaker | None = None,
+        log: Callable[[str], None] = _log.warning,
     ) -> None:
         self._store = store
         self._settings = settings
         self._molecule = molecule
         self._delivery = delivery or StoreDelivery(store, settings.topic)
         self._ledger = ledger
-        self._outbox = outbox or open_outbox(settings)
-        self._replay = replay
+        self._outbox = open_outbox(settings, way)
+        self._replay = replay_command(settings, way or way_of(settings))
+        self._breaker = breaker or Breaker()
+        self._warn = log
 
     @cached_property
     def objects(self) -> dict[str, str]:
@@ -75,11 +80,12 @@ class Landing:
     def landed(self, experiments: Collection[str]) -> set[str]:
         """Those of the experiments that need not be computed: landed, claimed by the ledger, or on their way."""
         asked = set(experiments)
-        waiting = [file for file in self._outbox.undelivered(self._molecule) if file.experiment in asked]
-        on_their_way = {file.experiment for file in waiting if self._in_file(file) is not None}
-        on_their_way |= {file.experiment for file in self._outbox.sent(self._molecule)}
         claimed = self._ledger.claimed(asked) if self._ledger is not None else set()
-        return asked & (self.objects.keys() | on_their_way | claimed)
+        landed = asked & (self.objects.keys() | claimed)
+        for file in [*self._outbox.undelivered(self._molecule), *self._outbox.sent(self._molecule)]:
+            if file.experiment in asked - landed and self._in_file(file) is not None:
+                landed.add(file.experiment)
+        return landed
 
     def find(self, experiment: str) -> VQEDecoratedResult | None:
         """The record of an experiment, in the store, on its way there, or in the object that the ledger names.
@@ -89,9 +95,9 @@ class Landing:
         """
         if experiment in self.objects:
             return self._in_object(self.objects[experiment], experiment)
-        file = self._outbox.find(self._molecule, experiment)
-        if file is not None and (record := self._in_file(file)) is not None:
-            return record
+        for file in self._outbox.find(self._molecule, experiment):
+            if (record := self._in_file(file)) is not None:
+                return record
         claim = self._ledger.experiment(experiment) if self._ledger is not None else None
         return self._in_object(claim["object_key"], experiment) if claim is not None else None
 
@@ -104,43 +110,57 @@ class Landing:
     def land(self, record: VQEDecoratedResult) -> str:
         """Let a record go; returns where it is now, in words for a log line.
 
-        Where the delivery is not durable by itself at once, the outbox has the record first.
+        Where the delivery is not durable by itself at once, the outbox has the record first. A service that has failed
+        several times in a row is asked once in a while, and the other records stay in the outbox.
 
         Raises:
             UndeliveredError: the record did not leave.
         """
         with ExitStack() as alone:
-            kept = None if self._durable_at_once else self._keep(record, alone)
+            left_alone = self._breaker.open
+            kept = None if self._durable_at_once and not left_alone else self._keep(record, alone)
+            # Where not even the outbox has the record, nothing must be left untried.
+            if left_alone and isinstance(kept, OutboxFile) and (last := self._breaker.error) is not None:
+                raise self._undelivered(record, DeliveryError(f"not tried, after failures ({reason(last)})"), kept)
             try:
                 where = self._delivery.deliver(self._molecule, record)
             except Exception as error:  # whatever the reason is, what was computed must not be lost
+                self._breaker.failed(error)
                 raise self._undelivered(record, error, kept or self._keep(record, alone)) from error
+            self._breaker.succeeded()
             if isinstance(kept, OutboxFile):
                 self._settle(kept)
             return where
 
     def deliver_waiting(self, experiment: str | None = None) -> list[Attempt]:
-        """Deliver what could not be delivered before, one experiment or all; what still cannot be stays."""
+        """Deliver what could not be delivered before, one experiment or all; what still cannot be stays.
+
+        For all, the service is asked at least once, whatever it did before.
+        """
         waiting = self._outbox.undelivered(self._molecule)
+        if experiment is None:
+            self._breaker.try_once()
         asked = [file for file in waiting if experiment in (None, file.experiment)]
-        return list(self._outbox.deliver_all(asked, self._delivery))
+        return list(self._outbox.deliver_all(asked, self._delivery, self._breaker))
 
     def forget_arrived(self) -> None:
         """Remove from the outbox what was sent and is in the tables now; tell of what should be there by now."""
         sent = {file.experiment for file in self._outbox.sent(self._molecule)}
         if self._ledger is None or not sent:
             return
-        self._outbox.forget(self._ledger.claimed(sent))
-        late = [file for file in self._outbox.older(self._settings.sent_days) if file.molecule == self._molecule]
-        if late:
-            _log.warning(
-                "%d records of %s were sent more than %d days ago and are in no table (%s, ...): look at the sink and "
-                "at dead-letters/, or send them again with `%s --sent`",
-                len(late),
-                self._molecule,
-                self._settings.sent_days,
-                late[0].experiment[:12],
-                self._replay,
+        arrived = self._ledger.claimed(sent)
+        try:
+            self._outbox.forget(arrived)
+        except OSError as error:
+            # They are in the tables, and another time will do.
+            self._warn(f"what has arrived cannot be removed from {self._outbox.root}: {error}")
+        days = self._settings.sent_days
+        late = [file.experiment for file in self._outbox.older(days) if file.molecule == self._molecule]
+        if late := [experiment for experiment in late if experiment not in arrived]:
+            self._warn(
+                f"{len(late)} records of {self._molecule} were sent more than {days} days ago and are in no table "
+                f"({late[0][:12]}, ...): look at the sink and at dead-letters/, or send them again with "
+                f"`{self._replay} --sent`"
             )
 
     @property
@@ -155,14 +175,14 @@ class Landing:
         except OSError as error:
             # A full disk here is no reason not to deliver.
             path = self._outbox.path(self._molecule, str(record.experiment_id))
-            _log.warning("the outbox cannot keep %s: %s", path, error)
+            self._warn(f"the outbox cannot keep {path}: {error}")
             return error
 
     def _settle(self, file: OutboxFile) -> None:
         try:
             self._outbox.settle(file, immediate=self._delivery.immediate)
         except OSError as error:
-            _log.warning("%s was delivered and cannot be moved (%s); it will be delivered once more", file.path, error)
+            self._warn(f"{file.path} was delivered and cannot be moved ({error}); it will be delivered once more")
 
     def _undelivered(
         self, record: VQEDecoratedResult, error: Exception, kept: OutboxFile | OSError
@@ -181,7 +201,7 @@ class Landing:
         try:
             return self._outbox.read(file)
         except NoRecordError as error:
-            _log.warning("%s", error)
+            self._warn(str(error))
             return None
 
     def _in_object(self, key: str, experiment: str) -> VQEDecoratedResult | None:

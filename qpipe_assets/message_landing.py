@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qpipe_assets.dead_letters import DeadLetter, bury, letter_of, letters, remove
+from qpipe_assets.dead_letters import DeadLetter, ForeignObjectError, bury, letter_of, letters, remove
 from qpipe_assets.patience import Patience
+from qpipe_assets.put_beside import put_beside
 from qpipe_assets.tables.decode import DecodeError, molecule_of_json, molecule_of_row
 from qpipe_resources.kafka.errors import KafkaError, PoisonMessageError, RegistryUnavailableError
-from qpipe_resources.object_layout import put_beside, result_key
+from qpipe_resources.object_layout import result_key
 from qpipe_resources.object_store import ObjectStore
 
 if TYPE_CHECKING:
@@ -22,10 +24,19 @@ if TYPE_CHECKING:
 
 OBJECT_STORE = "object store"
 REGISTRY = "Schema Registry"
+DECODING = "decoding on this machine"
+_NOT_NOW = (RegistryUnavailableError, MemoryError, OSError)
+"""Errors that say nothing about a message."""
 
 
 class Deserializer(Protocol):
     """Reads messages in Confluent's wire format, by the schema whose id they carry."""
+
+    def lacks_schema(self, message_value: bytes) -> bool:
+        """Whether `to_row` would have to ask the registry. Raises PoisonMessageError as it does."""
+
+    def look_up_schema(self, message_value: bytes) -> None:
+        """Have the message's schema at hand, so that `to_row` asks nobody. Raises as `to_row`."""
 
     def to_row(self, message_value: bytes) -> Any:
         """The record as its writer wrote it.
@@ -49,7 +60,7 @@ class MessageLanding:
     """Puts messages into a store. Safe to share among threads.
 
     Decoding needs the interpreter's lock, and of a large record ten times its bytes: one at a time is as fast, and
-    bounds the memory. Storing waits for the network and the disk, and goes on beside it.
+    bounds the memory. What waits for the network or the disk, for a schema and while storing, goes on beside it.
     """
 
     def __init__(self, store: ObjectStore, deserializer: Deserializer, patience: Patience) -> None:
@@ -68,8 +79,8 @@ class MessageLanding:
         if landed.reason is None:
             return landed
         letter = letter_of(message, landed.reason)
-        self._patience.attempt(OBJECT_STORE, lambda: bury(self._store, letter, message.value))
-        return landed
+        kept = self._patience.attempt(OBJECT_STORE, lambda: bury(self._store, letter, message.value))
+        return replace(landed, key=kept.key_prefix)
 
     def land_again(self, letter: DeadLetter, value: bytes | None) -> Landed:
         """Put the message of a dead letter under the key that it would have had, unless there still is a reason.
@@ -78,35 +89,50 @@ class MessageLanding:
             GivenUpError: the work was stopped while it waited.
         """
         try:
-            with self._decoding:
-                molecule, data = self._patience.attempt(
-                    REGISTRY, lambda: decoded(value, self._deserializer), (RegistryUnavailableError,)
-                )
+            self._look_up_schema(value)
+            molecule, data = self._patience.attempt(DECODING, lambda: self._decoded(value), _NOT_NOW)
         except PoisonMessageError as poison:
             return Landed(letter.key_prefix, letter.size or 0, poison.reason)
         wanted = result_key(letter.topic, molecule, letter.timestamp, letter.name)
         key = self._patience.attempt(OBJECT_STORE, lambda: put_beside(self._store, wanted, data))
         return Landed(key, len(data))
 
+    def _look_up_schema(self, value: bytes | None) -> None:
+        # What needs no answer of the registry must not tell that it is back.
+        if value is not None and not _is_json(value) and self._deserializer.lacks_schema(value):
+            self._patience.attempt(REGISTRY, lambda: look_up_schema(value, self._deserializer), _NOT_NOW)
 
-def land_dead_letters(
-    store: ObjectStore, deserializer: Deserializer, topic: str
-) -> Iterator[tuple[DeadLetter, Landed]]:
+    def _decoded(self, value: bytes | None) -> tuple[str, bytes]:
+        with self._decoding:
+            return decoded(value, self._deserializer)
+
+
+def land_dead_letters(store: ObjectStore, deserializer: Deserializer, topic: str) -> Iterator[tuple[str, Landed]]:
     """Try each dead letter of a topic again: those that can be decoded now land under their own keys, and go.
+
+    Yields:
+        The message's name, and where it is now. What is no dead letter comes last, by its key.
 
     Raises:
         GivenUpError: the registry or the store is down.
     """
-    at_once = threading.Event()
-    at_once.set()
-    landing = MessageLanding(store, deserializer, Patience(lambda line: None, at_once))
-    for letter, value in letters(store, topic):
+    landing = MessageLanding(store, deserializer, Patience(lambda line: None, threading.Event(), again=False))
+    foreign: list[ForeignObjectError] = []
+    for letter, value in letters(store, topic, foreign.append):
         landed = landing.land_again(letter, value)
         if landed.reason is None:
             remove(store, letter)
         elif landed.reason != letter.reason:
             bury(store, replace(letter, reason=landed.reason), value)
-        yield letter, landed
+        yield letter.name, landed
+    for error in foreign:
+        yield error.key, Landed(error.key, 0, str(error))
+
+
+def look_up_schema(value: bytes, deserializer: Deserializer) -> None:
+    """Have the schema of a message at hand. Raises as `decoded`."""
+    with _verdicts():
+        deserializer.look_up_schema(value)
 
 
 def decoded(value: bytes | None, deserializer: Deserializer) -> tuple[str, bytes]:
@@ -115,17 +141,31 @@ def decoded(value: bytes | None, deserializer: Deserializer) -> tuple[str, bytes
     Raises:
         PoisonMessageError: it is no record; says why.
         RegistryUnavailableError: nobody tells the schema now.
+        MemoryError, OSError: this machine cannot read it now.
     """
     if value is None:
         raise PoisonMessageError("a null value (tombstone); expected a record")
-    try:
-        # The field's own producers send plain JSON where they have no registry.
-        if value.startswith(b"{"):
+    with _verdicts():
+        if _is_json(value):
             return molecule_of_json(value), value
         row = deserializer.to_row(value)
         return molecule_of_row(row), _as_json(row)
-    except KafkaError:
+
+
+def _is_json(value: bytes) -> bool:
+    """The field's own producers send plain JSON where they have no registry."""
+    return value.startswith(b"{")
+
+
+@contextmanager
+def _verdicts() -> Iterator[None]:
+    """Inside, an error is a PoisonMessageError, or says nothing about the message."""
+    try:
+        yield
+    except (PoisonMessageError, *_NOT_NOW):
         raise
+    except KafkaError as error:
+        raise RegistryUnavailableError(str(error)) from error
     except DecodeError as error:
         raise PoisonMessageError(str(error)) from error
     except Exception as error:

@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from qpipe_assets.connection import connect
+from qpipe_assets.landing import Landing
 from qpipe_assets.retries import RETRIES, refused_input_is_final
 from qpipe_assets.table_metadata import commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
@@ -43,6 +44,13 @@ def normalized_tables(
         selected = [table for table in schemas.NORMALIZED if dg.AssetKey(table.name) in context.selected_asset_keys]
         for partition in context.partition_keys:
             report = ingest.run(partition, schemas.names(selected), rebuild=config.rebuild)
+            Landing(
+                installation.store,
+                installation.settings,
+                partition,
+                ledger=installation.ledger,
+                log=context.log.warning,
+            ).forget_arrived()
             about_run: dict[str, Any] = {
                 "batches": report.batches,
                 "duplicates": report.duplicates,

@@ -25,12 +25,14 @@ class Patience:
 
     Args:
         log: Told at once that a service fails, then every minute, and when it is back.
-        stopped: Set when the work shall end; a pause ends at once.
+        stopped: Set when the work shall end: a pause ends at once, and nothing is attempted any more.
+        again: Whether to repeat at all.
     """
 
-    def __init__(self, log: Callable[[str], None], stopped: threading.Event) -> None:
+    def __init__(self, log: Callable[[str], None], stopped: threading.Event, *, again: bool = True) -> None:
         self._log = log
         self._stopped = stopped
+        self._again = again
         self._lock = threading.Lock()
         self._failing: dict[str, _Failing] = {}
 
@@ -45,19 +47,25 @@ class Patience:
             transient: Errors that pass; others are raised at once.
 
         Raises:
-            GivenUpError: the work was stopped while the action kept failing.
+            GivenUpError: the work was stopped before the action succeeded.
         """
+        reason = f"{service}: not tried, the work was stopped"
         for pause in _pauses():
+            if self._stopped.is_set():
+                break
             try:
                 result = action()
             except transient as error:
                 self.failed(service, error)
-                if self._stopped.wait(pause):
-                    raise GivenUpError(_reason(service, error)) from error
+                reason = _reason(service, error)
             else:
                 self.succeeded(service)
                 return result
-        raise AssertionError("pauses never end")
+            if not self._again:
+                break
+            # Outside the handler: an error keeps all that its action held, which is much where memory ran out.
+            self._stopped.wait(pause)
+        raise GivenUpError(reason)
 
     def is_failing(self, service: str) -> bool:
         """Whether the last attempt failed."""

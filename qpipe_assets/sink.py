@@ -61,6 +61,9 @@ class MessageConsumer(Protocol):
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The group's committed offsets, of partitions that have one."""
 
+    def positions(self) -> dict[Partition, int]:
+        """The offset from which `poll` goes on, of this consumer's partitions, where it is known."""
+
     def end_offsets(self) -> dict[Partition, int]:
         """The offset after the last message, of partitions of the topic that hold any."""
 
@@ -274,15 +277,15 @@ class Sink:
             self._log(f"dead letter {outcome.key}: {outcome.reason}")
 
     def _commit(self) -> None:
-        positions = self._in_hand.committable()
-        if not positions:
-            return
         try:
-            self._consumer.commit(positions)
+            # A topic with transactions ends with what is no message.
+            self._in_hand.pass_by(self._consumer.positions())
+            positions = self._in_hand.committable()
+            if positions:
+                self._consumer.commit(positions)
+                self._in_hand.commit(positions)
         except KafkaError as error:
             self._patience.failed(KAFKA, error)
-        else:
-            self._in_hand.commit(positions)
 
     def _revoked(self, partitions: Collection[Partition], lost: bool) -> None:
         """Partitions go to another consumer: what is done is committed, what is in hand will be put twice."""

@@ -56,8 +56,17 @@ def vqe_runs(
         context.log.warning(f"{repeated} combinations ask for an experiment that another one asks for; computed once")
     installation = connect(object_store, lakehouse)
     with closing(delivery.open(installation.store)) as way:
-        landing = Landing(installation.store, installation.settings, partition, way, ledger=installation.ledger)
-        outcome = Outcome(waiting=_deliver_waiting(context, landing))
+        landing = Landing(
+            installation.store,
+            installation.settings,
+            partition,
+            way,
+            ledger=installation.ledger,
+            log=context.log.warning,
+        )
+        landing.forget_arrived()
+        outcome = Outcome()
+        _deliver_waiting(context, landing, outcome)
         landed = landing.landed([run.experiment_id for run in planned])
         if config.scan is not None:
             # A scan's next point needs the record itself, which the tables' rows are not.
@@ -79,6 +88,8 @@ def vqe_runs(
             outcome=outcome,
         )
         campaign.compute(wanted)
+        if outcome.kept or outcome.waiting:
+            _deliver_waiting(context, landing, outcome)
         if config.report:
             outcome.reports += _molecule_report(context, installation, landing, partition)
     metadata = campaign_metadata(partition, len(planned), len(skipped), outcome)
@@ -89,20 +100,18 @@ def vqe_runs(
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _deliver_waiting(context: dg.AssetExecutionContext, landing: Landing) -> list[str]:
-    """Deliver what could not be delivered before; returns why each record that is left still waits."""
-    waiting = []
-    for attempt in landing.deliver_waiting():
+def _deliver_waiting(context: dg.AssetExecutionContext, landing: Landing, outcome: Outcome) -> None:
+    """Deliver what could not be delivered before, and note what has left and what still waits."""
+    attempts = landing.deliver_waiting()
+    for attempt in attempts:
         experiment = attempt.file.experiment[:12]
         if attempt.where is not None:
             context.log.info(f"delivered {experiment}, which could not be delivered before: {attempt.where}")
         elif attempt.waits:
             context.log.error(f"{experiment} still waits for its delivery: {attempt.error}")
-            waiting.append(f"{experiment}: {attempt.error}")
         else:
             context.log.warning(str(attempt.error))
-    landing.forget_arrived()
-    return waiting
+    outcome.attempted(attempts)
 
 
 def _molecule_report(
@@ -189,7 +198,10 @@ class _Campaign:
             self.context.log.info(f"{done} finished {run.label}: {_verdict(record)}; {where}")
         except UndeliveredError as error:
             kept, where = error.kept, "outbox" if error.kept else "nowhere"
-            self.outcome.failures[run.label] = str(error)
+            if kept:
+                self.outcome.keep(run.label, run.experiment_id, str(error))
+            else:
+                self.outcome.failures[run.label] = str(error)
             self.context.log.error(f"{done} computed {run.label}: {error}")
         if kept:
             checkpoint_path(self.checkpoints, run.experiment_id).unlink(missing_ok=True)

@@ -16,8 +16,8 @@ from qpipe_cli.logs import log_to_standard_error
 from qpipe_cli.option_flags import add_command
 from qpipe_cli.output import Format, print_rows, refuse
 from qpipe_cli.target import Way
-from qpipe_resources.outbox import Attempt, NoRecordError, Outbox, OutboxFile
-from qpipe_resources.settings import load_settings
+from qpipe_resources.outbox import WAYS, Attempt, NoRecordError, Outbox, OutboxFile, open_outbox, replay_command
+from qpipe_resources.settings import Settings, load_settings
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def replay(
 ) -> None:
     """Deliver the records that could not be delivered when they were computed; exit code 1 when some are left.
 
-    Records that a command sent with --kafka, where QPIPE_ENV is not services, wait apart: give --kafka here, too.
+    Records wait apart by where they were to go: a folder, a bucket or Kafka. The same QPIPE_ENV, or --kafka, delivers
+    them; what waits for another way stays, and is told with its command.
     """
     log_to_standard_error("INFO")
     try:
@@ -46,13 +47,13 @@ def replay(
             files = way.outbox.undelivered() + (_not_arrived(way, forget=not dry_run) if sent else [])
             attempts = _looked_at(way.outbox, files) if dry_run else way.outbox.deliver_all(files, way.delivery)
             rows = [_row(attempt) for attempt in _told(attempts, len(files))]
-            if way.beside and not dry_run:
-                way.outbox.expire(settings.sent_days)
+            if way.beside and not dry_run and (count := way.outbox.expire(settings.sent_days)):
+                _log.info("%d records that were sent over %d days ago were removed", count, settings.sent_days)
     except (ValueError, RuntimeError, OSError) as error:
         refuse(str(error))
     print_rows(rows, form, title="to be delivered" if dry_run else "delivered")
-    if not way.beside and (apart := Outbox(settings.outbox / "kafka").undelivered()):
-        print(f"{len(apart)} records wait for `qpipe replay --kafka ...` besides", file=sys.stderr)
+    for line in _elsewhere(settings, way.name, sent=sent):
+        print(line, file=sys.stderr)
     if any(row["error"] for row in rows):
         raise typer.Exit(1)
 
@@ -66,6 +67,16 @@ def _not_arrived(way: Way, *, forget: bool) -> list[OutboxFile]:
     if forget:
         way.outbox.forget(arrived)
     return [file for file in files if file.experiment not in arrived]
+
+
+def _elsewhere(settings: Settings, mine: str, *, sent: bool) -> Iterator[str]:
+    """What the outboxes of other ways hold, with the commands that deliver it."""
+    for way in (one for one in WAYS if one != mine):
+        outbox, command = open_outbox(settings, way), replay_command(settings, way)
+        if count := len(outbox.undelivered()):
+            yield f"{count} records wait for `{command}` besides"
+        if sent and (count := len(outbox.sent())):
+            yield f"{count} records were sent by way of {way}: `{command} --sent` sends again what has not arrived"
 
 
 def _looked_at(outbox: Outbox, files: list[OutboxFile]) -> Iterator[Attempt]:

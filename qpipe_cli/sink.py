@@ -109,9 +109,9 @@ def _retry(settings: Settings, kafka: KafkaSettings, form: Format) -> None:
 
     rows, failure = [], ""
     try:
-        for letter, landed in land_dead_letters(open_store(settings), RecordDeserializer(kafka), kafka.topic):
+        for name, landed in land_dead_letters(open_store(settings), RecordDeserializer(kafka), kafka.topic):
             lies = "dead letter" if landed.reason else "landed"
-            rows.append({"message": letter.name, "is": lies, "key": landed.key, "reason": landed.reason})
+            rows.append({"message": name, "is": lies, "key": landed.key, "reason": landed.reason})
     except (GivenUpError, KafkaError, StoreRefusedError, StoreUnavailableError, OSError, ValueError) as error:
         failure = str(error)
     print_rows(rows, form, title=f"dead letters of {kafka.topic}")

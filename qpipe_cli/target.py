@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe_cli.output import make_folder
+from qpipe_resources.delivery_breaker import Breaker
 from qpipe_resources.delivery_opening import open_delivery
 from qpipe_resources.object_store import FolderObjectStore
 from qpipe_resources.opening import open_store
-from qpipe_resources.outbox import Outbox, open_outbox
+from qpipe_resources.outbox import open_outbox, way_of
 from qpipe_resources.settings import load_settings
 from simulation.molecules import Molecule, partition_key
 from simulation.record import VQEDecoratedResult
@@ -51,7 +52,8 @@ class Way:
     """
 
     def __init__(self, settings: Settings, kafka: KafkaSettings | None = None) -> None:
-        self.beside = kafka is not None and settings.env != "services"
+        self.name = way_of(settings) if kafka is None else "kafka"
+        self.beside = self.name != way_of(settings)
         """Whether records go elsewhere than those of this installation, which then tells nothing of what is there."""
         self._settings = settings
         self._store = open_store(settings)
@@ -63,16 +65,21 @@ class Way:
             self.delivery = KafkaDelivery(kafka)
             if not self.beside:
                 self._settings = settings.model_copy(update={"topic": kafka.topic})
-        # What was to go elsewhere must never be delivered to this installation instead.
-        self.outbox = Outbox(settings.outbox / "kafka") if self.beside else open_outbox(settings)
+        self.outbox = open_outbox(settings, self.name)
+        self._breaker = Breaker()
 
     def landing(self, molecule: str, ledger: Ledger | None = None) -> Landing:
         """The way of one molecule's records; only who asks what has arrived needs the ledger."""
         from qpipe_assets.landing import Landing
 
-        replay = "qpipe replay --kafka ..." if self.beside else "qpipe replay"
         return Landing(
-            self._store, self._settings, molecule, self.delivery, ledger=ledger, outbox=self.outbox, replay=replay
+            self._store,
+            self._settings,
+            molecule,
+            self.delivery,
+            ledger=ledger,
+            way=self.name,
+            breaker=self._breaker,
         )
 
     @cached_property

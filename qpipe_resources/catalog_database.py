@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import random
 import time
 from collections.abc import Iterator
@@ -23,17 +24,32 @@ MAX_ATTEMPTS = 200
 """Attempts against other writers that win."""
 PATIENCE = 20.0
 """Seconds for which a database that does not answer is asked again."""
+TELL_EVERY = 60.0
+"""Seconds of lost attempts after which a line is logged, again and again."""
 
 _POSTGRESQL = {
     "application_name": "qpipe",
     "connect_timeout": "5",
-    # A machine that vanishes without a word is noticed after half a minute.
+    # A server that vanishes without a word is noticed after half a minute ...
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "4",
     "tcp_user_timeout": "30000",
-    "options": f"-c lock_timeout={SQLITE_TIMEOUT}s",
+    # ... and so is our machine by the server, which gives our locks to others then. Our transactions are short.
+    "options": " ".join(
+        f"-c {name}={value}"
+        for name, value in {
+            "lock_timeout": "10s",
+            "tcp_keepalives_idle": 10,
+            "tcp_keepalives_interval": 5,
+            "tcp_keepalives_count": 4,
+            "tcp_user_timeout": 30000,
+            "idle_in_transaction_session_timeout": "120s",
+        }.items()
+    ),
 }
+_log = logging.getLogger(__name__)
+_LOCK = "lock"
 _LOST_TO_ANOTHER = {"40001": "serialization failure", "40P01": "deadlock", "55P03": "lock timeout"}
 
 
@@ -61,9 +77,13 @@ class Attempts:
         self._lost = 0
         self._unanswered = 0
         self._deadline = 0.0
+        self._began = self._told = time.monotonic()
 
-    def lost(self) -> None:
-        """Wait a random moment after a lost race.
+    def lost(self, waited_for: str = "") -> None:
+        """Wait a random moment after a lost race; tells of it each minute.
+
+        Args:
+            waited_for: what another holds, if it is known.
 
         Raises:
             LakehouseBusyError: there were too many.
@@ -71,6 +91,13 @@ class Attempts:
         self._lost += 1
         if self._lost >= MAX_ATTEMPTS:
             raise LakehouseBusyError(f"{self._what}: {MAX_ATTEMPTS} attempts lost against other writers; run again")
+        now = time.monotonic()
+        if now - self._told >= TELL_EVERY:
+            self._told = now
+            _log.warning(
+                "%s: %d attempts lost against other writers in %.0f s%s; trying again",
+                *(self._what, self._lost, now - self._began, waited_for and f", waiting for {waited_for}"),
+            )
         back_off(self._lost - 1)
 
     def failed(self, error: sa.exc.DBAPIError) -> None:
@@ -83,7 +110,7 @@ class Attempts:
             DBAPIError: the error itself, when no attempt will mend it.
         """
         if is_lock_conflict(error):
-            self.lost()
+            self.lost(_lock_in(error))
         elif not is_disconnect(error):
             raise error
         elif reason := _refusal(error):
@@ -112,6 +139,12 @@ def is_lock_conflict(error: sa.exc.DBAPIError) -> bool:
         return True
     text = str(error.orig).lower()
     return isinstance(error, sa.exc.OperationalError) and ("locked" in text or "busy" in text)
+
+
+def _lock_in(error: sa.exc.DBAPIError) -> str:
+    """Which lock the statement asked for."""
+    name = error.params.get(_LOCK) if isinstance(error.params, dict) else None
+    return f"the lock {name!r} (who holds it: pg_locks, locktype advisory)" if name else ""
 
 
 def is_disconnect(error: sa.exc.DBAPIError) -> bool:
@@ -186,7 +219,11 @@ def lock_for_transaction(connection: Connection, name: str) -> None:
     done: it has one writer.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_key(name))))
+
+
+def _key(name: str) -> sa.Function[int]:
+    return sa.func.hashtextextended(sa.bindparam(_LOCK, name), 0)
 
 
 @contextmanager
@@ -204,11 +241,10 @@ def lock_across_processes(engine: Engine, name: str, file: Path | None) -> Itera
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         return
-    key = sa.func.hashtextextended(name, 0)
     # A connection of its own that is closed afterwards: the server releases the lock with it, whatever happened.
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+        connection.execute(sa.select(sa.func.pg_advisory_lock(_key(name))))
         try:
             yield
         finally:

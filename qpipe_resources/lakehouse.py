@@ -158,23 +158,43 @@ class Lakehouse(LakehouseReads):
         """Connections to the catalog's database, for the ledger."""
         return open_engine(self._database)
 
-    def ensure(self, tables: Iterable[TableDeclaration], create_ledger: Callable[[Engine], None]) -> None:
+    def ensure(
+        self,
+        tables: Iterable[TableDeclaration],
+        has_ledger: Callable[[Engine], bool],
+        create_ledger: Callable[[Engine], None],
+    ) -> None:
         """Create catalog, namespace, tables and ledger where missing; safe for processes that start together.
+
+        Args:
+            tables: that there have to be.
+            has_ledger: whether the ledger is there and complete.
+            create_ledger: creates what is missing of it.
 
         Raises:
             CatalogUnavailableError: the database does not answer.
             CatalogRefusedError: the database refuses.
         """
         declared = list(tables)
-        self._repeated("the first look at the catalog", lambda: self._ensure(declared, create_ledger))
+        self._repeated("the first look at the catalog", lambda: self._ensure(declared, has_ledger, create_ledger))
 
-    def _ensure(self, tables: list[TableDeclaration], create_ledger: Callable[[Engine], None]) -> None:
+    def _ensure(
+        self,
+        tables: list[TableDeclaration],
+        has_ledger: Callable[[Engine], bool],
+        create_ledger: Callable[[Engine], None],
+    ) -> None:
+        # The ledger comes last: with it there is a catalog, which may be made by one process only.
+        if self._lock_file is None and has_ledger(self.engine) and not self._missing(tables):
+            return
         with lock_across_processes(self.engine, "qpipe first start", self._lock_file):
-            create_ledger(self.engine)
-            present = {name for _, name in self._list_tables()}
-            missing = [table for table in tables if table.name not in present]
-            if missing:
+            if missing := self._missing(tables):
                 self._create(missing)
+            create_ledger(self.engine)
+
+    def _missing(self, tables: list[TableDeclaration]) -> list[TableDeclaration]:
+        present = {name for _, name in self._list_tables()}
+        return [table for table in tables if table.name not in present]
 
     def _repeated(self, what: str, action: Callable[[], _Result]) -> _Result:
         """Do what may be done again until the database answers, or it has not for too long."""

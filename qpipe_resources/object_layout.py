@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
-from qpipe_resources.object_store import ObjectMissingError, ObjectStore, validate_key
+from qpipe_resources.object_store import validate_key
 
 EXPERIMENTS = "experiments/"
 """Results, below one folder a topic."""
@@ -36,21 +34,3 @@ def result_key(topic: str, molecule: str, date: str, name: str) -> str:
 def message_name(topic: str, partition: int, offset: int) -> str:
     """Name of a sink's object: the same message always has the same, so that writing it again does no harm."""
     return f"{topic}+{partition}+{offset}"
-
-
-def put_beside(store: ObjectStore, key: str, data: bytes) -> str:
-    """Put data under a key, or, where something else lies there, under a name of its own beside it; returns the key.
-
-    A topic that was made anew counts its offsets from 0, so a message of today can have the name of an earlier one.
-    """
-    if store.size(key) is not None:
-        try:
-            if store.get(key).data == data:
-                return key
-        except ObjectMissingError:
-            pass  # removed between the two questions
-        else:
-            stem, dot, ending = key.rpartition(".")
-            key = f"{stem}+{hashlib.sha256(data).hexdigest()[:12]}{dot}{ending}"
-    store.put(key, data)
-    return key

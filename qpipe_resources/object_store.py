@@ -158,9 +158,9 @@ class FolderObjectStore:
         return path.stat().st_size if path.is_file() else None
 
     def put(self, key: str, data: bytes) -> str:
-        """See ObjectStore: written beside the target, synced, renamed, and the folder synced."""
+        """See ObjectStore: written beside the target, synced, renamed, and the folder synced, as new folders are."""
         target = self.root / validate_key(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_durable_folder(target.parent)
         temporary = target.parent / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         try:
             with open(temporary, "xb") as file:
@@ -204,6 +204,17 @@ def _utf8(name: str) -> str:
 
 def _etag(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def make_durable_folder(folder: Path) -> None:
+    """Make a folder and those above it, each of which survives a power failure."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        sync_folder(made.parent)
 
 
 def sync_folder(folder: Path) -> None:

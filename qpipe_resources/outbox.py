@@ -1,8 +1,10 @@
 """Records that were computed here and are not in the tables yet, one durable file an experiment.
 
-    undelivered/<molecule>/<experiment>.json    to be delivered
-    sent/<molecule>/<experiment>.json           delivered on a way that takes time; goes when the ledger has claimed it
-    locks/                                      who works on an experiment's file; empty files that stay
+    <way>/undelivered/<molecule>/<experiment>.json    to be delivered
+    <way>/sent/<molecule>/<experiment>.json           delivered on a way that takes time, until the ledger has it
+    <way>/locks/                                      who works on an experiment's file; empty files that stay
+
+A way is where records go, local, s3 or kafka: what was meant for one is never delivered to, or asked for at, another.
 
 Several processes may work on one outbox, and each may be killed anywhere: a file is written whole or not at all, it
 leaves `undelivered` only after the delivery, and one process at a time works on an experiment's. A kill between the
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe_resources.delivery import DeliveryError
+from qpipe_resources.delivery_breaker import Breaker
 from qpipe_resources.object_store import FolderObjectStore, sync_folder
 from simulation.molecules import MoleculeError, partition_key_of
 
@@ -33,8 +36,7 @@ if TYPE_CHECKING:
 UNDELIVERED = "undelivered/"
 SENT = "sent/"
 SECONDS_A_DAY = 86_400
-FAILURES_OF_A_SERVICE = 3
-"""So many failures in a row are the service's, and the rest would only wait for it, too."""
+WAYS = ("local", "s3", "kafka")
 
 _EXPERIMENT = re.compile(r"[0-9a-f]{64}")
 _MOLECULE = re.compile(r"(?!\.+$)(?!.*\.\.)[A-Za-z0-9_.+-]{1,64}")
@@ -64,9 +66,22 @@ class Attempt:
     """Whether a record is left to be delivered."""
 
 
-def open_outbox(settings: Settings) -> Outbox:
-    """The outbox of the way by which QPIPE_ENV lets results leave."""
-    return Outbox(settings.outbox, earlier=settings.home / "undelivered")
+def way_of(settings: Settings) -> str:
+    """The way by which QPIPE_ENV lets results leave."""
+    return "kafka" if settings.env == "services" else settings.env
+
+
+def open_outbox(settings: Settings, way: str | None = None) -> Outbox:
+    """The outbox of a way; of QPIPE_ENV's when none is given."""
+    way = way or way_of(settings)
+    return Outbox(settings.outbox / way, earlier=settings.home / "undelivered" if way == "local" else None)
+
+
+def replay_command(settings: Settings, way: str) -> str:
+    """What a person of this environment types to deliver what waits for a way."""
+    if way == way_of(settings):
+        return "qpipe replay"
+    return "qpipe replay --kafka" if way == "kafka" else f"QPIPE_ENV={way} qpipe replay"
 
 
 class Outbox:
@@ -100,12 +115,12 @@ class Outbox:
         self._files.put(file.path.relative_to(self.root).as_posix(), record.to_json())
         return file
 
-    def find(self, molecule: str, experiment: str) -> OutboxFile | None:
-        """The file of an experiment, delivered or not."""
+    def find(self, molecule: str, experiment: str) -> list[OutboxFile]:
+        """The files of an experiment, those to be delivered first; whether they can be read is not asked."""
         places = (self.path(molecule, experiment), self._sent_path(molecule, experiment))
         found = [OutboxFile(path, molecule, experiment) for path in places if path.exists()]
         found += [file for file in self._listed_earlier() if (file.molecule, file.experiment) == (molecule, experiment)]
-        return found[0] if found else None
+        return found
 
     def undelivered(self, molecule: str | None = None) -> list[OutboxFile]:
         """What waits for its delivery, of one molecule or of all, in order; whether it can be read is not asked."""
@@ -117,8 +132,11 @@ class Outbox:
         return [file for file in self._listed(SENT) if molecule in (None, file.molecule)]
 
     def has_sent(self, molecule: str, experiment: str) -> bool:
-        """Whether a record was delivered and has not been forgotten."""
-        return self._sent_path(molecule, experiment).exists()
+        """Whether a record was delivered, has not been forgotten, and can be read."""
+        try:
+            return self.read(OutboxFile(self._sent_path(molecule, experiment), molecule, experiment)) is not None
+        except NoRecordError:
+            return False
 
     def read(self, file: OutboxFile) -> VQEDecoratedResult | None:
         """The record in a file; None where the file has gone.
@@ -173,14 +191,13 @@ class Outbox:
             self.settle(file, immediate=delivery.immediate)
             return where
 
-    def deliver_all(self, files: Iterable[OutboxFile], delivery: Delivery) -> Iterator[Attempt]:
-        """Deliver files one by one, whatever becomes of the others.
-
-        After some failures in a row that have nothing to do with the records, the rest is not tried.
-        """
-        failures = 0
+    def deliver_all(
+        self, files: Iterable[OutboxFile], delivery: Delivery, breaker: Breaker | None = None
+    ) -> Iterator[Attempt]:
+        """Deliver files one by one, whatever becomes of the others; while the breaker is open, none is tried."""
+        breaker = breaker or Breaker()
         for file in files:
-            if failures == FAILURES_OF_A_SERVICE:
+            if breaker.open:
                 yield Attempt(file, error="not tried, after the failures before", waits=True)
                 continue
             try:
@@ -188,11 +205,11 @@ class Outbox:
             except NoRecordError as error:
                 yield Attempt(file, error=str(error))
             except Exception as error:  # whatever ails the way, the record stays, and the others have their turn
-                # A record that is too large, say, tells nothing of the next one.
-                failures += getattr(error.__cause__, "transient", True)
+                breaker.failed(error)
                 yield Attempt(file, error=reason(error), waits=True)
             else:
-                failures = 0
+                if where is not None:
+                    breaker.succeeded()
                 yield Attempt(file, where or "delivered by another process")
 
     def settle(self, file: OutboxFile, *, immediate: bool) -> None:

@@ -30,10 +30,17 @@ class FakeMessage:
 
 
 class FakeLog:
-    """A topic and the offsets that a group has committed: what outlives a consumer."""
+    """A topic and the offsets that a group has committed: what outlives a consumer.
 
-    def __init__(self, messages: Iterable[FakeMessage]) -> None:
+    `marks` records that are no message, as transactions have, follow in each partition.
+    """
+
+    def __init__(self, messages: Iterable[FakeMessage], marks: int = 0) -> None:
         self.messages = list(messages)
+        self.ends: dict[Partition, int] = defaultdict(int)
+        for message in self.messages:
+            name = (message.topic, message.partition)
+            self.ends[name] = max(self.ends[name], message.offset + 1 + marks)
         self.committed: dict[Partition, int] = {}
         self.commits: list[dict[Partition, int]] = []
 
@@ -47,6 +54,7 @@ class FakeConsumer:
         self._log = log
         self._on_commit = on_commit
         self._waiting = [m for m in log.messages if m.offset >= log.committed.get((m.topic, m.partition), 0)]
+        self._assigned = set(log.ends)
         self.on_revoked: Callable[[Collection[Partition], bool], None] = lambda partitions, lost: None
         self.down = False
         self.paused = self.closed = False
@@ -56,7 +64,11 @@ class FakeConsumer:
             raise BrokerUnavailableError("no broker at localhost:9092 answers: start it")
 
     def subscribe(self, on_revoked: Callable[[Collection[Partition], bool], None]) -> None:
-        self.on_revoked = on_revoked
+        def revoked(partitions: Collection[Partition], lost: bool) -> None:
+            on_revoked(partitions, lost)
+            self._assigned -= set(partitions)
+
+        self.on_revoked = revoked
 
     def poll(self, seconds: float) -> FakeMessage | None:
         self._answer()
@@ -64,6 +76,10 @@ class FakeConsumer:
             return self._waiting.pop(0)
         time.sleep(min(seconds, 0.005))
         return None
+
+    def give(self, messages: Iterable[FakeMessage]) -> None:
+        """Messages that come only now."""
+        self._waiting += messages
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         self._answer()
@@ -75,13 +91,16 @@ class FakeConsumer:
         self._answer()
         return {name: self._log.committed[name] for name in partitions if name in self._log.committed}
 
+    def positions(self) -> dict[Partition, int]:
+        found = {}
+        for name in self._assigned:
+            waiting = [m.offset for m in self._waiting if (m.topic, m.partition) == name]
+            found[name] = min(waiting, default=self._log.ends[name])
+        return found
+
     def end_offsets(self) -> dict[Partition, int]:
         self._answer()
-        ends: dict[Partition, int] = defaultdict(int)
-        for message in self._log.messages:
-            name = (message.topic, message.partition)
-            ends[name] = max(ends[name], message.offset + 1)
-        return dict(ends)
+        return dict(self._log.ends)
 
     def lag(self) -> int | None:
         assert not self.closed
@@ -102,9 +121,14 @@ class FakeDeserializer:
 
     registry_down = False
 
-    def to_row(self, message_value: bytes) -> Any:
+    def lacks_schema(self, message_value: bytes) -> bool:
+        return True
+
+    def look_up_schema(self, message_value: bytes) -> None:
         if self.registry_down:
             raise RegistryUnavailableError("the Schema Registry at http://localhost:8081 does not answer: start it")
+
+    def to_row(self, message_value: bytes) -> Any:
         if not message_value.startswith(b"\x00"):
             raise PoisonMessageError("no magic byte: expected 0x00")
         return json.loads(message_value[1:])

@@ -16,6 +16,7 @@ import pytest
 from qpipe_assets.landing import Landing, UndeliveredError
 from qpipe_assets.tables.installation import open_installation
 from qpipe_resources.delivery import DeliveryError, StoreDelivery
+from qpipe_resources.delivery_breaker import Breaker
 from qpipe_resources.object_store import FolderObjectStore
 from qpipe_resources.outbox import NoRecordError, Outbox, open_outbox
 from qpipe_resources.settings import Settings
@@ -135,12 +136,13 @@ def test_the_folder_store_needs_no_outbox_and_a_bucket_keeps_nothing_after_its_p
         """A store that is not this machine's, as far as the landing can see."""
 
         def put(self, key: str, data: bytes) -> str:
-            assert files(settings.outbox / "undelivered") == [make_record(2).experiment_id]
+            assert files(settings.outbox / "s3" / "undelivered") == [make_record(2).experiment_id]
             return local.put(key, data)
 
     bucket = Bucket()
-    Landing(bucket, settings, MOLECULE, StoreDelivery(bucket, "experiment.vqe")).land(make_record(2))  # type: ignore[arg-type]
-    assert (files(settings.outbox / "undelivered"), files(settings.outbox / "sent")) == ([], [])
+    way = StoreDelivery(bucket, "experiment.vqe")  # type: ignore[arg-type]
+    Landing(bucket, settings, MOLECULE, way, way="s3").land(make_record(2))  # type: ignore[arg-type]
+    assert [files(settings.outbox / "s3" / part) for part in ("undelivered", "sent")] == [[], []]
     assert len(messages(home)) == 2
 
 
@@ -171,6 +173,46 @@ def test_what_waits_or_was_sent_counts_as_landed_and_can_be_read(home: Path) -> 
     assert [landing(home).find(one) for one in asked] == [sent, waiting, None]
 
 
+def test_a_sent_file_that_holds_no_record_is_told_and_counts_as_nothing(
+    home: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    torn, both = make_record(1), make_record(2)
+    for record in (torn, both):
+        landing(home).land(record)
+    for file in outbox.sent():
+        file.path.write_bytes(b"")
+    outbox.keep(MOLECULE, both)
+    asked = [str(record.experiment_id) for record in (torn, both)]
+    assert landing(home).landed(asked) == {both.experiment_id}
+    assert [landing(home).find(one) for one in asked] == [None, both]
+    assert not outbox.has_sent(MOLECULE, asked[0])
+    assert "is no record" in caplog.text and "left alone" in caplog.text
+
+
+def test_what_is_on_its_way_elsewhere_is_neither_asked_for_nor_forgotten_nor_delivered_here(home: Path) -> None:
+    settings = settings_of(home)
+    services = settings.model_copy(update={"env": "services"})
+    store = FolderObjectStore(home / "elsewhere")
+    sent, waiting = make_record(1), make_record(2)
+    Landing(store, services, MOLECULE, FolderBroker(store)).land(sent)
+    with pytest.raises(UndeliveredError):
+        Landing(store, services, MOLECULE, FolderBroker(store, down=True)).land(waiting)
+    installation = open_installation(settings)
+    here = Landing(installation.store, settings, MOLECULE, ledger=installation.ledger)
+    assert here.landed([str(sent.experiment_id), str(waiting.experiment_id)]) == set()
+    assert [here.find(str(record.experiment_id)) for record in (sent, waiting)] == [None, None]
+    here.land(sent)
+    installation.ingest().run(MOLECULE)
+    here.forget_arrived()
+    assert here.deliver_waiting() == []
+    there = open_outbox(services)
+    assert there.root == home / "outbox" / "kafka"
+    assert [[file.experiment for file in files] for files in (there.sent(), there.undelivered())] == [
+        [sent.experiment_id],
+        [waiting.experiment_id],
+    ]
+
+
 def test_a_record_whose_message_is_in_the_tables_leaves_the_outbox_and_is_read_from_its_object(home: Path) -> None:
     record, late = make_record(1), make_record(2)
     landing(home).land(record)
@@ -180,7 +222,7 @@ def test_a_record_whose_message_is_in_the_tables_leaves_the_outbox_and_is_read_f
     store, settings = installation.store, installation.settings
     way = Landing(store, settings, MOLECULE, FolderBroker(store), ledger=installation.ledger)  # type: ignore[arg-type]
     way.forget_arrived()
-    assert files(settings.outbox / "sent") == [late.experiment_id]
+    assert files(settings.outbox / "local" / "sent") == [late.experiment_id]
     assert way.landed([str(record.experiment_id)]) == {record.experiment_id}
     assert way.find(str(record.experiment_id)) == record
 
@@ -280,6 +322,75 @@ def test_a_service_that_is_down_is_not_asked_for_every_record_but_one_bad_record
     assert len(asked) == 3 and len(outcomes) == 10 and all(one.waits for one in outcomes)
     asked.clear()
     assert len(list(outbox.deliver_all(outbox.undelivered(), Counting(store, down=True)))) == len(asked) == 10
+
+
+class Clocked(FolderBroker):
+    """A broker that counts who asks it."""
+
+    def __init__(self, store: FolderObjectStore, *, down: bool) -> None:
+        super().__init__(store, down=down)
+        self.asked = 0
+
+    def deliver(self, molecule: str, record: VQEDecoratedResult) -> str:
+        self.asked += 1
+        return super().deliver(molecule, record)
+
+
+def test_a_broker_that_is_down_costs_its_timeouts_three_times_and_then_once_a_minute(
+    home: Path, outbox: Outbox
+) -> None:
+    now = 1000.0
+    store = FolderObjectStore(settings_of(home).raw_results)
+    broker = Clocked(store, down=True)
+    way = Landing(store, settings_of(home), MOLECULE, broker, breaker=Breaker(lambda: now))
+
+    def refused(number: int) -> str:
+        with pytest.raises(UndeliveredError) as error:
+            way.land(make_record(number))
+        assert error.value.kept
+        return str(error.value)
+
+    told = [refused(number) for number in range(10)]
+    assert (broker.asked, len(outbox.undelivered())) == (3, 10)
+    assert "not tried" in told[9] and "Kafka broker at localhost:9092" in told[9] and "qpipe replay" in told[9]
+    for number in (10, 11):
+        now += 61
+        refused(number), refused(number + 10)
+    assert broker.asked == 5
+    broker.down = False
+    refused(30)
+    now += 61
+    assert way.land(make_record(31)) == "experiment.vqe+0+0"
+    assert way.land(make_record(32)) == "experiment.vqe+0+1"
+    assert all(attempt.where for attempt in way.deliver_waiting())
+    assert (outbox.undelivered(), len(outbox.sent())) == ([], 17)
+
+
+def test_who_delivers_what_waits_asks_an_open_service_once_more_and_only_once(home: Path) -> None:
+    store = FolderObjectStore(settings_of(home).raw_results)
+    broker = Clocked(store, down=True)
+    way = Landing(store, settings_of(home), MOLECULE, broker, breaker=Breaker(lambda: 0.0))
+    for number in range(5):
+        with pytest.raises(UndeliveredError):
+            way.land(make_record(number))
+    assert len(way.deliver_waiting()) == 5 and broker.asked == 4
+    broker.down = False
+    assert [attempt.error for attempt in way.deliver_waiting()] == [None] * 5
+
+
+def test_a_service_that_is_left_alone_is_asked_all_the_same_where_the_outbox_cannot_keep_a_record(
+    home: Path, outbox: Outbox
+) -> None:
+    store = FolderObjectStore(settings_of(home).raw_results)
+    broker = Clocked(store, down=True)
+    way = Landing(store, settings_of(home), MOLECULE, broker, breaker=Breaker(lambda: 0.0))
+    for number in range(3):
+        with pytest.raises(UndeliveredError):
+            way.land(make_record(number))
+    (outbox.root / "locks").rename(outbox.root / "away")
+    (outbox.root / "locks").write_text("a file, where a folder should be")
+    broker.down = False
+    assert way.land(make_record(4)) == "experiment.vqe+0+0"
 
 
 _TMPFS = 'mount -t tmpfs -o size=32k none "$1" && shift && exec "$@"'

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from qpipe_assets import dead_letters
 from qpipe_assets.in_hand import InHand, Taken
-from qpipe_assets.message_landing import MessageLanding, decoded
-from qpipe_assets.patience import Patience
+from qpipe_assets.message_landing import MessageLanding, decoded, land_dead_letters
+from qpipe_assets.patience import GivenUpError, Patience
 from qpipe_assets.sink import Sink, SinkSettings, SinkStalledError
 from qpipe_assets.tables.decode import decode
-from qpipe_resources.kafka.errors import PoisonMessageError
+from qpipe_resources.kafka.errors import PoisonMessageError, SchemaRefusedError
 from qpipe_resources.object_store import FolderObjectStore
 from tests.fake_kafka import (
     NOON,
@@ -174,6 +174,38 @@ def test_dead_letters_that_are_good_by_now_land_under_their_own_keys_and_go(stor
     assert landed(store) == [f"{FOLDER}/{TOPIC}+0+0.json"]
     assert landed_again[0].reason is None
     assert "magic byte" in (landed_again[1].reason or "") and "null value" in (landed_again[2].reason or "")
+
+
+def test_a_topic_made_anew_overwrites_no_earlier_dead_letter(store: FolderObjectStore) -> None:
+    values = [b"early", b"later", b"later"]  # the third is the second again, as after a kill
+    for value in values:
+        run(FakeLog([FakeMessage(0, value)]), store)
+    kept = list(dead_letters.letters(store, TOPIC))
+    assert sorted(value for _, value in kept) == [b"early", b"later"]
+    assert {letter.name for letter, _ in kept} == {f"{TOPIC}+0+0"}
+    assert {letter.key_prefix for letter, _ in kept} == {
+        info.key.removesuffix(".json") for info in dead_letters.listed(store)
+    }
+    # Each of the two goes, or gets another reason, by itself.
+    (beside,) = (letter for letter, _ in kept if letter.beside)
+    assert dead_letters.bury(store, replace(beside, reason="anew"), b"later").key_prefix == beside.key_prefix
+    dead_letters.remove(store, beside)
+    [(left, value)] = dead_letters.letters(store, TOPIC)
+    assert (left.beside, value) == (None, b"early")
+
+
+@pytest.mark.parametrize("foreign", [b"{}", b"[]", b"\xff", b'{"reason": "r"}'])
+def test_an_object_of_somebody_else_among_the_dead_letters_is_told_and_stops_none(
+    store: FolderObjectStore, foreign: bytes
+) -> None:
+    for offset in range(3):
+        message = FakeMessage(offset, record(offset))
+        dead_letters.bury(store, dead_letters.letter_of(message, "why"), message.value)
+    store.put(f"dead-letters/{TOPIC}/foreign.json", foreign)
+    *good, (name, landed_as) = land_dead_letters(store, FakeDeserializer(), TOPIC)
+    assert [one.reason for _, one in good] == [None] * 3 and len(landed(store)) == 3
+    assert name == f"dead-letters/{TOPIC}/foreign.json" and "remove it" in (landed_as.reason or "")
+    assert store.get(name).data == foreign
 
 
 def test_a_removal_that_was_cut_short_is_finished_by_the_next_look(store: FolderObjectStore) -> None:
@@ -395,6 +427,100 @@ def test_a_registry_that_is_down_makes_nothing_poison(store: FolderObjectStore) 
     assert "Schema Registry at http://localhost:8081" in told[0]
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(24, "Too many open files"), SchemaRefusedError("HTTP 422: why")], ids=repr
+)
+@pytest.mark.parametrize("method", ["look_up_schema", "to_row"])
+def test_what_says_nothing_about_a_message_makes_it_wait_and_is_told(
+    store: FolderObjectStore, error: Exception, method: str
+) -> None:
+    told: list[str] = []
+
+    class Troubled(FakeDeserializer):
+        """Fails until that was told."""
+
+    def fail(deserializer: FakeDeserializer, value: bytes) -> Any:
+        if not told:
+            raise error
+        return getattr(FakeDeserializer, method)(deserializer, value)
+
+    setattr(Troubled, method, fail)
+    log = FakeLog(messages(3))
+    progress = Sink(store, Troubled(), FakeConsumer(log), QUICK, told.append).run(until_caught_up=True)
+    assert (progress.landed, progress.dead_letters) == (3, 0)
+    assert str(error) in told[0] and "nothing is lost" in told[0]
+
+
+class HangingRegistry(FakeDeserializer):
+    """Knows one schema; asked for another, it is silent until its client gives up."""
+
+    def __init__(self, seconds: float = float("inf")) -> None:
+        self.asked = 0
+        self.let_go = threading.Event()
+        self._seconds = min(seconds, threading.TIMEOUT_MAX)
+        self.registry_down = True
+
+    def lacks_schema(self, message_value: bytes) -> bool:
+        return message_value.startswith(b"\x00?")
+
+    def look_up_schema(self, message_value: bytes) -> None:
+        self.asked += 1
+        self.let_go.wait(self._seconds)
+        super().look_up_schema(message_value)
+
+
+def test_a_registry_that_hangs_keeps_no_message_that_does_not_need_it(store: FolderObjectStore) -> None:
+    registry = HangingRegistry()
+    log = FakeLog([FakeMessage(0, b"\x00?"), FakeMessage(1, record(1)), FakeMessage(2, record(2)[1:])])
+    sink = Sink(store, registry, FakeConsumer(log), QUICK)
+
+    def watch(progress: Any) -> None:
+        if progress.landed == 2:
+            sink.stop()
+            registry.let_go.set()
+
+    assert sink.run(watch=watch, max_seconds=30).landed == 2
+    assert log.committed == {}
+
+
+def test_a_registry_that_was_not_asked_is_not_told_to_be_back(store: FolderObjectStore) -> None:
+    registry, told = HangingRegistry(seconds=0.0), []
+    log = FakeLog([FakeMessage(0, b"\x00?")])
+    consumer = FakeConsumer(log)
+    sink = Sink(store, registry, consumer, QUICK, told.append)
+    later = [FakeMessage(1, record(1)), FakeMessage(2, record(2)[1:])]
+
+    def watch(progress: Any) -> None:
+        if told:
+            consumer.give(later)
+            later.clear()
+        if progress.landed == 2:
+            sink.stop()
+
+    assert sink.run(watch=watch, max_seconds=30).landed == 2
+    assert len(told) == 1 and "does not answer" in told[0]
+
+
+def test_a_stopped_sink_waits_for_one_answer_of_the_registry_and_asks_no_more(store: FolderObjectStore) -> None:
+    registry = HangingRegistry(seconds=1.0)
+    log = FakeLog([FakeMessage(offset, b"\x00?") for offset in range(40)])
+    sink = Sink(store, registry, FakeConsumer(log), replace(QUICK, grace_seconds=0.1))
+    threading.Timer(0.5, sink.stop).start()
+    begun = time.monotonic()
+    sink.run(max_seconds=30)
+    assert time.monotonic() - begun < 3.0
+    assert registry.asked == QUICK.workers
+    assert log.committed == {}
+
+
+def test_nothing_is_attempted_once_the_work_was_stopped() -> None:
+    stopped, attempts = threading.Event(), []
+    stopped.set()
+    with pytest.raises(GivenUpError, match="disk"):
+        Patience(lambda line: None, stopped).attempt("disk", lambda: attempts.append(1))
+    assert attempts == []
+
+
 def test_a_broker_that_is_down_is_waited_for(store: FolderObjectStore) -> None:
     log = FakeLog(messages(3))
     consumer, told = FakeConsumer(log), []
@@ -490,6 +616,36 @@ def test_a_sink_ends_at_its_time(store: FolderObjectStore) -> None:
 
 def test_an_empty_topic_is_caught_up_with_at_once(store: FolderObjectStore) -> None:
     assert run(FakeLog([]), store).progress.landed == 0
+
+
+@pytest.mark.parametrize("committed", [0, 3, 4])
+def test_a_topic_that_ends_with_the_marks_of_transactions_is_caught_up_with(
+    store: FolderObjectStore, committed: int
+) -> None:
+    log = FakeLog(messages(3), marks=2)
+    log.committed = {(TOPIC, 0): committed}
+    assert run(log, store).progress.landed == max(0, 3 - committed)
+    # So that the broker counts nothing as waiting, either.
+    assert log.committed == {(TOPIC, 0): 5}
+
+
+def test_marks_are_not_passed_by_before_every_message_is_done() -> None:
+    in_hand = InHand()
+    taken = [in_hand.take(FakeMessage(offset, b"")) for offset in range(2)]
+    in_hand.release(taken[1], done=True)
+    in_hand.pass_by({(TOPIC, 0): 4})
+    assert in_hand.committable() == {}
+    in_hand.release(taken[0], done=True)
+    assert in_hand.committable() == {(TOPIC, 0): 2}
+    in_hand.pass_by({(TOPIC, 0): 4, (TOPIC, 1): 1})
+    assert in_hand.committable() == {(TOPIC, 0): 4, (TOPIC, 1): 1}
+
+
+def test_a_message_that_was_given_up_is_never_passed_by() -> None:
+    in_hand = InHand()
+    in_hand.release(in_hand.take(FakeMessage(0, b"")), done=False)
+    in_hand.pass_by({(TOPIC, 0): 4})
+    assert in_hand.committable() == {}
 
 
 def test_what_another_consumer_of_the_group_has_landed_counts(store: FolderObjectStore) -> None:

@@ -210,11 +210,3 @@ def _complete_iterations(iterations: list[dict[str, Any]]) -> None:
             if step["parameter_delta_norm"] is None and len(step["parameters"]) == len(previous["parameters"]):
                 step["parameter_delta_norm"] = math.dist(step["parameters"], previous["parameters"])
         previous = step
-
-
-def object_molecule(key: str) -> str | None:
-    """The molecule that an object's key names by a `molecule=` folder, None when it names none."""
-    for part in key.split("/")[:-1]:
-        if part.startswith("molecule="):
-            return part.removeprefix("molecule=")
-    return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from qpipe_assets.tables.decode import DecodeError, decode, valid_partition_key
 from qpipe_assets.tables.ledger import Ledger
+from qpipe_assets.tables.ledger_queries import too_large
 from qpipe_resources.object_layout import EXPERIMENTS, MOLECULE_FOLDER, QUARANTINE
 from qpipe_resources.object_store import (
     InvalidKeyError,
@@ -69,7 +70,7 @@ class Discovery:
             if valid_partition_key(molecule):
                 found.setdefault(molecule, []).extend(objects)
                 continue
-            known = self._ledger.unreadable_versions()
+            known = self._ledger.unreadable_versions(self._limits.max_object_bytes)
             for info in objects:
                 if (info.key, info.etag) not in known:
                     self.quarantine(info, None, f"folder molecule={molecule} is no valid partition key; rename it")
@@ -84,7 +85,7 @@ class Discovery:
             if version in located:
                 continue
             if unreadable is None:
-                unreadable = self._ledger.unreadable_versions()
+                unreadable = self._ledger.unreadable_versions(self._limits.max_object_bytes)
             if version not in unreadable:
                 molecule = self._read_molecule(info)
                 if molecule is not None:
@@ -94,7 +95,7 @@ class Discovery:
 
     def _read_molecule(self, info: ObjectInfo) -> str | None:
         if info.size > self._limits.max_object_bytes:
-            self.quarantine(info, None, too_large(info, self._limits), copy=False)
+            self.quarantine(info, None, too_large(info.size, self._limits.max_object_bytes), copy=False)
             return None
         try:
             stored = self._store.get(info.key)
@@ -157,11 +158,3 @@ def _molecule_folders(folders: dict[str, list[str]]) -> Iterator[tuple[str, str]
 def _before(folder: str, since: dt.date | None) -> str:
     """What sorts after every earlier day in a folder of days, and before this one."""
     return f"{folder}year={since:%Y}/month={since:%m}/day={since:%d}" if since else ""
-
-
-def too_large(info: ObjectInfo, limits: Limits) -> str:
-    """The error of an object over the size limit."""
-    return (
-        f"the object has {info.size} bytes, more than the limit of {limits.max_object_bytes}; it was not read; "
-        "raise QPIPE_MAX_OBJECT_BYTES if it is a real record"
-    )

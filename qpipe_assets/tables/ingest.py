@@ -17,9 +17,10 @@ import pyarrow as pa
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.batch_writer import BatchWriter
 from qpipe_assets.tables.decode import Decoded, DecodeError, decode, valid_partition_key
-from qpipe_assets.tables.discovery import Discovery, Limits, too_large
+from qpipe_assets.tables.discovery import Discovery, Limits
 from qpipe_assets.tables.flatten import PROCESSING_NAME, BatchConstants, flatten
 from qpipe_assets.tables.ledger import Ledger, RebuildPendingError
+from qpipe_assets.tables.ledger_queries import too_large
 from qpipe_assets.tables.ledger_tables import OPEN, Batch, Candidate, TableCommit
 from qpipe_assets.tables.maintenance import STAGING, Retention, sweep_staging
 from qpipe_assets.tables.report import Log, Report
@@ -108,7 +109,7 @@ class Ingest:
         for batch in self._ledger.open_batches(molecule):
             self._log(f"{molecule}: resuming batch {batch.batch_id}")
             self._finish(batch, tables, report)
-        known = self._ledger.known_versions(molecule)
+        known = self._ledger.known_versions(molecule, self._limits.max_object_bytes)
         new = [info for info in self._discovery.of_molecule(molecule) if (info.key, info.etag) not in known]
         if new:
             self._log(f"{molecule}: {len(new)} new objects, {sum(info.size for info in new)} bytes")
@@ -171,7 +172,7 @@ class Ingest:
     def _read(self, molecule: str, info: ObjectInfo, report: Report) -> _Staged | None:
         try:
             if info.size > self._limits.max_object_bytes:
-                raise _TooLargeError(too_large(info, self._limits))
+                raise _TooLargeError(too_large(info.size, self._limits.max_object_bytes))
             stored = self._store.get(info.key)
             records = decode(stored.data)
             if records[0].molecule != molecule:

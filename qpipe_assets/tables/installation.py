@@ -82,10 +82,10 @@ def open_installation(settings: Settings | None = None) -> Installation:
     Raises:
         SettingsError: an environment variable cannot be used.
     """
-    from qpipe_assets.tables.ledger_tables import create_ledger
+    from qpipe_assets.tables.ledger_tables import create_ledger, has_ledger
     from qpipe_resources.opening import open_lakehouse, open_store
 
     settings = settings or load_settings()
     lakehouse = open_lakehouse(settings, schemas.NAMESPACE)
-    lakehouse.ensure(schemas.ALL, create_ledger)
+    lakehouse.ensure(schemas.ALL, has_ledger, create_ledger)
     return Installation(settings, open_store(settings), lakehouse)

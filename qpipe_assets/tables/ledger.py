@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from qpipe_assets.tables.ledger_queries import LedgerQueries, open_rebuild_of
+from qpipe_assets.tables.ledger_queries import IS_TOO_LARGE, LedgerQueries, open_rebuild_of
 from qpipe_assets.tables.ledger_tables import (
     DONE,
     DUPLICATE,
@@ -54,13 +54,13 @@ class Ledger(LedgerQueries):
     def quarantine(self, key: str, etag: str, molecule: str | None, error: str) -> bool:
         """Record an object version that cannot be used; returns whether it is new to the ledger."""
         row = _object_row(key, etag, molecule, None, None, QUARANTINED, error)
-        return self._transaction(lambda connection: self._insert(connection, objects, row))
+        return self._transaction(lambda connection: self._insert_object(connection, row))
 
     def claim(self, molecule: str, batch_id: str, candidates: Sequence[Candidate]) -> Claim:
         """Claim objects and experiments for a new batch, all in ONE transaction; first come, first served.
 
-        An object version that is already in the ledger is left alone; an experiment that is already claimed makes its
-        object a duplicate. Without any new object there is no batch.
+        An object version that is already in the ledger is left alone, unless it was refused for its size; an
+        experiment that is already claimed makes its object a duplicate. Without any new object there is no batch.
 
         Raises:
             RebuildPendingError: a rebuild of the molecule is open.
@@ -104,7 +104,8 @@ class Ledger(LedgerQueries):
         at: str,
     ) -> None:
         first = found[0].experiment_id
-        if not self._insert(connection, objects, _object_row(key, etag, molecule, first, batch_id, INGESTED, None, at)):
+        row = _object_row(key, etag, molecule, first, batch_id, INGESTED, None, at)
+        if not self._insert_object(connection, row):
             return
         outcome.objects += 1
         new = 0
@@ -122,10 +123,7 @@ class Ledger(LedgerQueries):
                 new += 1
             else:
                 outcome.duplicates += 1
-                stored = sa.select(experiments.c.content_digest).where(
-                    experiments.c.experiment_id == candidate.experiment_id
-                )
-                if connection.execute(stored).scalar_one() != candidate.content_digest:
+                if _conflicts(connection, candidate):
                     outcome.conflicting.append(f"{candidate.experiment_id} in {key}")
         outcome.experiments += new
         if not new:
@@ -167,18 +165,17 @@ class Ledger(LedgerQueries):
         Returns:
             Identity of the rebuild; of the open one when there is one already.
         """
-        rebuild_id = uuid.uuid4().hex
+        row = {"rebuild_id": uuid.uuid4().hex, "molecule": molecule, "at": _now(), "state": OPEN}
 
         def change(connection: Connection) -> str:
             _lock_molecule(connection, molecule)
             found = connection.execute(open_rebuild_of(molecule)).scalar()
             if found:
                 return found
-            connection.execute(
-                rebuilds.insert().values(rebuild_id=rebuild_id, molecule=molecule, at=_now(), state=OPEN)
-            )
-            connection.execute(batches.update().where(batches.c.molecule == molecule).values(state=SUPERSEDED))
-            return rebuild_id
+            # Not new when the answer to its commit was lost and somebody has finished it since.
+            if self._insert(connection, rebuilds, row):
+                connection.execute(batches.update().where(batches.c.molecule == molecule).values(state=SUPERSEDED))
+            return row["rebuild_id"]
 
         return self._transaction(change)
 
@@ -193,6 +190,12 @@ class Ledger(LedgerQueries):
                 connection.execute(experiments.delete().where(experiments.c.molecule == molecule))
 
         self._transaction(change)
+
+    def _insert_object(self, connection: Connection, row: dict[str, Any]) -> bool:
+        """Insert a row of an object version, in the place of one that says that it was too large to be read."""
+        mine = (objects.c.object_key == row["object_key"]) & (objects.c.etag == row["etag"])
+        connection.execute(objects.delete().where(mine, IS_TOO_LARGE))
+        return self._insert(connection, objects, row)
 
     def _insert(self, connection: Connection, table: sa.Table, row: dict[str, Any]) -> bool:
         """Insert unless the primary key is taken; returns whether the row is new."""
@@ -213,7 +216,14 @@ def _claimed_before(connection: Connection, batch: Batch, candidates: Sequence[C
     """The claim that was made although its answer was lost."""
     mine = sa.select(sa.func.count()).select_from(experiments).where(experiments.c.batch_id == batch.batch_id)
     claimed = connection.execute(mine).scalar_one()
-    return Claim(batch, claimed, len(candidates) - claimed)
+    conflicting = tuple(f"{c.experiment_id} in {c.object_key}" for c in candidates if _conflicts(connection, c))
+    return Claim(batch, claimed, len(candidates) - claimed, conflicting)
+
+
+def _conflicts(connection: Connection, candidate: Candidate) -> bool:
+    """Whether the experiment was claimed with another content."""
+    query = sa.select(experiments.c.content_digest).where(experiments.c.experiment_id == candidate.experiment_id)
+    return connection.execute(query).scalar() not in (candidate.content_digest, None)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _CHUNK = 500
+_TOO_LARGE = re.compile(r"the object has (\d+) bytes, more than the limit of ")
+IS_TOO_LARGE = (objects.c.status == QUARANTINED) & objects.c.error.like("the object has % bytes, more than %")
+"""Rows of objects that were refused for nothing but their size."""
+_VERSIONS = sa.select(objects.c.object_key, objects.c.etag, objects.c.error)
 _Result = TypeVar("_Result")
 
 
@@ -36,8 +41,28 @@ def open_rebuild_of(molecule: str) -> sa.Select[Any]:
     return sa.select(rebuilds.c.rebuild_id).where(rebuilds.c.molecule == molecule, rebuilds.c.state == OPEN)
 
 
+def too_large(size: int, limit: int) -> str:
+    """The error of an object over the size limit (both in bytes); the ledger reads the size in it."""
+    return (
+        f"the object has {size} bytes, more than the limit of {limit}; it was not read; "
+        "raise QPIPE_MAX_OBJECT_BYTES if it is a real record"
+    )
+
+
+def _settled(rows: Iterable[sa.Row[Any]], max_object_bytes: int) -> set[tuple[str, str]]:
+    """(key, etag) of the rows, without those that were refused for a size that the limit allows."""
+    return {
+        (row.object_key, row.etag)
+        for row in rows
+        if not ((refused := _TOO_LARGE.match(row.error or "")) and int(refused[1]) <= max_object_bytes)
+    }
+
+
 class LedgerQueries:
-    """Reads of the ledger."""
+    """Reads of the ledger.
+
+    An object that was refused only for its size counts as looked at until `max_object_bytes` allows it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -56,15 +81,14 @@ class LedgerQueries:
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         return self._transaction(lambda connection: connection.execute(query).all(), readonly=True)
 
-    def known_versions(self, molecule: str) -> set[tuple[str, str]]:
+    def known_versions(self, molecule: str, max_object_bytes: int) -> set[tuple[str, str]]:
         """(key, etag) of every object version of the molecule, or of none, that was looked at."""
         mine = (objects.c.molecule == molecule) | objects.c.molecule.is_(None)
-        return {(r.object_key, r.etag) for r in self._rows(sa.select(objects.c.object_key, objects.c.etag).where(mine))}
+        return _settled(self._rows(_VERSIONS.where(mine)), max_object_bytes)
 
-    def looked_at(self, keys: Iterable[str]) -> set[tuple[str, str]]:
+    def looked_at(self, keys: Iterable[str], max_object_bytes: int) -> set[tuple[str, str]]:
         """(key, etag) of every version of these objects that was looked at, for whatever molecule."""
-        found = self._rows_of(sa.select(objects.c.object_key, objects.c.etag), objects.c.object_key, keys)
-        return {(r.object_key, r.etag) for r in found}
+        return _settled(self._rows_of(_VERSIONS, objects.c.object_key, keys), max_object_bytes)
 
     def located(self, keys: Iterable[str]) -> dict[tuple[str, str], str]:
         """Molecule of every known version of these objects, whose keys do not say it."""
@@ -77,10 +101,9 @@ class LedgerQueries:
         for start in range(0, len(wanted), _CHUNK):
             yield from self._rows(query.where(column.in_(wanted[start : start + _CHUNK])))
 
-    def unreadable_versions(self) -> set[tuple[str, str]]:
+    def unreadable_versions(self, max_object_bytes: int) -> set[tuple[str, str]]:
         """(key, etag) of quarantined objects of which not even the molecule is known."""
-        query = sa.select(objects.c.object_key, objects.c.etag).where(objects.c.molecule.is_(None))
-        return {(r.object_key, r.etag) for r in self._rows(query)}
+        return _settled(self._rows(_VERSIONS.where(objects.c.molecule.is_(None))), max_object_bytes)
 
     def open_batches(self, molecule: str) -> list[Batch]:
         """The molecule's open batches, oldest first."""

@@ -129,6 +129,11 @@ class Claim:
     conflicting: tuple[str, ...] = ()
 
 
+def has_ledger(engine: Engine) -> bool:
+    """Whether all of the ledger's tables are there."""
+    return _metadata.tables.keys() <= set(sa.inspect(engine).get_table_names())
+
+
 def create_ledger(engine: Engine) -> None:
     """Create the ledger's tables where they are missing; on SQLite with a write-ahead log."""
     if engine.dialect.name == "sqlite":

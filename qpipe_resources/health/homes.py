@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from qpipe_resources.health.checks import Finding, failed, fine, warning
-from qpipe_resources.outbox import Outbox, OutboxFile, open_outbox
+from qpipe_resources.outbox import WAYS, OutboxFile, open_outbox, replay_command
 from qpipe_resources.settings import Settings
 
 GIBIBYTE = 1024**3
@@ -19,8 +19,6 @@ FULL_BYTES = 256 * 1024**2
 """Free bytes below which records no longer fit reliably: twice the largest object."""
 LATE_SECONDS = 600.0
 """Age from which an undelivered record is more than a retry that is under way."""
-BESIDE = "kafka"
-"""Folder, in the outbox, of the outbox of `--kafka` where QPIPE_ENV lets results leave otherwise."""
 _DAY = 86_400.0
 
 
@@ -59,15 +57,15 @@ def check_dagster_home(settings: Settings) -> Finding:
 
 def check_outbox(settings: Settings) -> Finding:
     """Whether computed records wait here for delivery, and since when."""
-    outbox, beside = open_outbox(settings), Outbox(settings.outbox / BESIDE)
-    waiting, waiting_beside = _ages(outbox.undelivered()), _ages(beside.undelivered())
-    sent = len(outbox.sent()) + len(beside.sent())
-    seen = f"{len(waiting) + len(waiting_beside)} undelivered, {sent} sent and not known to be in the tables"
-    if not waiting and not waiting_beside:
+    outboxes = {way: open_outbox(settings, way) for way in WAYS}
+    waiting = {way: ages for way, outbox in outboxes.items() if (ages := _ages(outbox.undelivered()))}
+    sent = sum(len(outbox.sent()) for outbox in outboxes.values())
+    seen = f"{sum(map(len, waiting.values()))} undelivered, {sent} sent and not known to be in the tables"
+    if not waiting:
         return fine(seen)
-    oldest = max(waiting + waiting_beside)
+    oldest = max(max(ages) for ages in waiting.values())
     seen = f"{seen}; the oldest undelivered one waits for {_duration(oldest)}"
-    commands = ["qpipe replay"] * bool(waiting) + ["qpipe replay --kafka"] * bool(waiting_beside)
+    commands = [replay_command(settings, way) for way in waiting]
     remedy = f"put the service right that refused them, then: {', '.join(commands)}"
     return warning(seen, remedy) if oldest > LATE_SECONDS else fine(f"{seen}, which a run may still deliver")
 

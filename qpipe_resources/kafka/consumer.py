@@ -142,6 +142,16 @@ class ResultConsumer:
             found = self._client.committed(asked, timeout=self._settings.timeout)
         return {(found.topic, found.partition): found.offset for found in found if found.offset >= 0}
 
+    def positions(self) -> dict[Partition, int]:
+        """The offset from which `poll` goes on, of this member's partitions, where the client knows it.
+
+        It is past what is nobody's message, as the marks that end a transaction. Raises KafkaError.
+        """
+        with self._broker_errors():
+            assigned = self._client.assignment()
+            found = self._client.position(assigned) if assigned else []
+        return {(found.topic, found.partition): found.offset for found in found if found.offset >= 0}
+
     def end_offsets(self) -> dict[Partition, int]:
         """The offset after the last message, of the topic's partitions that hold any. Raises KafkaError."""
         topic, timeout = self._settings.topic, self._settings.timeout

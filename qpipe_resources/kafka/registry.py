@@ -50,7 +50,7 @@ def register_record_schema(settings: KafkaSettings, registry: SchemaRegistryClie
         RegistryUnavailableError: the registry does not answer, or answers nonsense.
         SchemaRefusedError: it refuses the schema.
     """
-    with registry_errors(settings):
+    with registry_errors(settings, registering=True):
         ruled = _require_compatibility(registry, settings.subject)
         schema_id = registry.register_schema(settings.subject, record_schema())
         # Some registries keep no rule for a subject that has no schema yet.
@@ -79,14 +79,14 @@ def _require_compatibility(registry: SchemaRegistryClient, subject: str) -> bool
 
 
 @contextmanager
-def registry_errors(settings: KafkaSettings) -> Iterator[None]:
-    """Whatever the registry's client raises, as one of our errors."""
+def registry_errors(settings: KafkaSettings, *, registering: bool = False) -> Iterator[None]:
+    """Whatever the registry's client raises, as one of our errors; only a schema that is registered can be refused."""
     try:
         yield
     except KafkaError:
         raise
     except SchemaRegistryError as error:
-        raise _meaning(settings, error) from error
+        raise _meaning(settings, error, registering) from error
     except (
         Exception
     ) as error:  # the errors of its HTTP library, of which there may be either of two, and of what is no JSON
@@ -96,7 +96,7 @@ def registry_errors(settings: KafkaSettings) -> Iterator[None]:
         ) from error
 
 
-def _meaning(settings: KafkaSettings, error: SchemaRegistryError) -> KafkaError:
+def _meaning(settings: KafkaSettings, error: SchemaRegistryError, registering: bool) -> KafkaError:
     status = error.http_status_code
     said = f"HTTP {status}" + (f": {_shortened(error.error_message)}" if error.error_message else "")
     if status in (401, 403):
@@ -104,7 +104,7 @@ def _meaning(settings: KafkaSettings, error: SchemaRegistryError) -> KafkaError:
             f"{_name(settings)} refused the user ({said}): set SCHEMA_REGISTRY_BASIC_AUTH to USER:PASSWORD of one who "
             "may register schemas"
         )
-    if status in (409, 422):
+    if registering and status in (409, 422):
         return SchemaRefusedError(
             f"{_name(settings)} refused the record's schema for {settings.subject} ({said}): a newer or foreign schema "
             f"is registered that ours does not read. Update qpipe, or use another topic"

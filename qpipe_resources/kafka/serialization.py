@@ -85,17 +85,14 @@ class RecordDeserializer:
             PoisonMessageError: the message will never be a record; says why.
             RegistryUnavailableError: nothing is known about its schema for now.
         """
-        if len(value) <= _HEADER.size or value[0] != _MAGIC:
-            raise PoisonMessageError(
-                f"it has {len(value)} bytes, {value[: _HEADER.size].hex(' ')} ...; expected 00, the schema's id in 4 "
-                "bytes, and Avro"
-            )
-        _, schema_id = _HEADER.unpack_from(value)
+        schema_id = _schema_id(value)
         schema = self._schema(schema_id)
         payload = BytesIO(value)
         payload.seek(_HEADER.size)
         try:
             row = fastavro.schemaless_reader(payload, schema, None)
+        except MemoryError:
+            raise
         # fastavro has no common base for what damaged bytes raise (struct, EOF, index, value and decoding errors).
         except Exception as error:
             raise PoisonMessageError(
@@ -106,6 +103,14 @@ class RecordDeserializer:
         if not isinstance(row, dict):
             raise PoisonMessageError(f"its schema {schema_id} is of a {type(row).__name__}; expected a record")
         return row
+
+    def lacks_schema(self, value: bytes) -> bool:
+        """Whether `to_row` would have to ask the registry. Raises PoisonMessageError as it does."""
+        return _schema_id(value) not in self._schemas
+
+    def look_up_schema(self, value: bytes) -> None:
+        """Have the message's schema at hand, so that `to_row` asks nobody. Raises as `to_row`."""
+        self._schema(_schema_id(value))
 
     def _schema(self, schema_id: int) -> Any:
         if schema_id not in self._schemas:
@@ -129,6 +134,16 @@ class RecordDeserializer:
             return fastavro.parse_schema(json.loads(schema.schema_str or ""))
         except Exception as error:  # what is no JSON, and what is no Avro
             raise PoisonMessageError(f"its schema {schema_id} is none ({type(error).__name__}: {error})") from error
+
+
+def _schema_id(value: bytes) -> int:
+    if len(value) <= _HEADER.size or value[0] != _MAGIC:
+        raise PoisonMessageError(
+            f"it has {len(value)} bytes, {value[: _HEADER.size].hex(' ')} ...; expected 00, the schema's id in 4 "
+            "bytes, and Avro"
+        )
+    _, schema_id = _HEADER.unpack_from(value)
+    return int(schema_id)
 
 
 def plain(record: VQEDecoratedResult) -> dict[str, Any]:

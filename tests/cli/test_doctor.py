@@ -22,7 +22,7 @@ from qpipe_resources.health.redaction import redaction
 from qpipe_resources.kafka.errors import BrokerUnavailableError
 from qpipe_resources.kafka.settings import KafkaSettings
 from qpipe_resources.object_layout import DEAD_LETTERS
-from qpipe_resources.outbox import Outbox, open_outbox
+from qpipe_resources.outbox import open_outbox
 from qpipe_resources.settings import Settings, load_settings
 from simulation.record import VQEDecoratedResult
 from tests.cli.conftest import qpipe
@@ -192,17 +192,21 @@ def test_dead_letters_are_counted_once_each(home: Path) -> None:
     assert "qpipe sink --retry-dead-letters" in found["remedy"]
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_records_that_wait_longer_than_a_retry_are_a_warning_with_the_command(beside: bool, home: Path) -> None:
-    settings = load_settings()
-    outbox = Outbox(settings.outbox / "kafka") if beside else open_outbox(settings)
+@pytest.mark.parametrize(
+    ("way", "command"),
+    [("local", ": qpipe replay"), ("s3", "QPIPE_ENV=s3 qpipe replay"), ("kafka", "qpipe replay --kafka")],
+)
+def test_records_that_wait_longer_than_a_retry_are_a_warning_with_the_command(
+    way: str, command: str, home: Path
+) -> None:
+    outbox = open_outbox(load_settings(), way)
     record = VQEDecoratedResult.model_validate(plain_record() | {"experiment_id": "a" * 64})
     path = outbox.keep("H2", record).path
     assert findings(0)["outbox"]["status"] == "ok"
     os.utime(path, (time.time() - 3 * 3600,) * 2)
     found = findings(0)["outbox"]
     assert found["status"] == "warning" and found["seen"].startswith("1 undelivered") and "3 h" in found["seen"]
-    assert found["remedy"].endswith("qpipe replay --kafka" if beside else "qpipe replay")
+    assert found["remedy"].endswith(command)
 
 
 def test_the_table_says_the_same_to_people(home: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_broker_that_is_down_costs_no_result_and_is_told_by_the_exit_code(home
     (row,) = json.loads(result.stdout)
     assert row["valid"]
     assert "error: H2: " in result.stderr and "127.0.0.1:9" in result.stderr
-    assert "`qpipe replay --kafka ...`" in result.stderr
+    assert "`qpipe replay --kafka`" in result.stderr
     (waiting,) = (home / "outbox" / "kafka" / "undelivered" / "H2").iterdir()
     assert waiting.stem == row["experiment_id"]
     assert not (home / "raw-results").exists(), "what is for Kafka is not for this installation's store"
@@ -221,7 +221,7 @@ def test_a_forced_run_needs_neither_store_nor_ledger_to_leave(
     assert result.exit_code == 0, result.stderr
     assert len(messages(broker)) == 1
     assert "experiment.vqe+0+0" in result.stderr
-    assert len(list((home / "outbox" / "sent" / "H2").iterdir())) == 1
+    assert len(list((home / "outbox" / "kafka" / "sent" / "H2").iterdir())) == 1
 
 
 def test_what_was_computed_for_this_installation_is_sent_without_computing_it_again(home: Path, broker: Path) -> None:

@@ -17,7 +17,7 @@ from tests.outbox_worker import MOLECULE, FolderBroker, make_record, messages, s
 
 @pytest.fixture
 def outbox(home: Path) -> Outbox:
-    return Outbox(home / "outbox")
+    return Outbox(home / "outbox" / "local")
 
 
 @pytest.fixture
@@ -120,13 +120,28 @@ def test_what_was_to_go_through_kafka_never_goes_into_this_installation_instead(
     apart = Outbox(home / "outbox" / "kafka")
     apart.keep(MOLECULE, make_record(1))
     plain = qpipe("replay")
-    assert plain.exit_code == 0 and "1 records wait for `qpipe replay --kafka ...`" in plain.stderr
+    assert plain.exit_code == 0 and "1 records wait for `qpipe replay --kafka`" in plain.stderr
     assert len(apart.undelivered()) == 1 and messages(home) == []
     elsewhere = home.parent / "elsewhere"
     broker = FolderBroker(FolderObjectStore(elsewhere / "raw-results"))
     monkeypatch.setattr(qpipe_resources.kafka.delivery, "KafkaDelivery", lambda settings: broker)
     assert qpipe("replay", "--kafka").exit_code == 0
     assert (apart.undelivered(), messages(home), messages(elsewhere)) == ([], [], [make_record(1).experiment_id])
+
+
+def test_what_the_services_were_sent_stays_theirs_where_the_environment_is_forgotten(home: Path) -> None:
+    theirs = Outbox(home / "outbox" / "kafka")
+    waiting, sent = (theirs.keep(MOLECULE, make_record(number)) for number in (1, 2))
+    theirs.deliver(sent, FolderBroker(FolderObjectStore(home.parent / "elsewhere")))
+    Outbox(home / "outbox" / "s3").keep(MOLECULE, make_record(3))
+    result = qpipe("replay", "--sent")
+    assert result.exit_code == 0
+    assert (theirs.undelivered(), [file.experiment for file in theirs.sent()]) == ([waiting], [sent.experiment])
+    assert messages(home) == []
+    told = result.stderr.splitlines()
+    assert "1 records wait for `QPIPE_ENV=s3 qpipe replay` besides" in told
+    assert "1 records wait for `qpipe replay --kafka` besides" in told
+    assert any(line.startswith("1 records were sent by way of kafka: `qpipe replay --kafka --sent`") for line in told)
 
 
 def test_where_no_ledger_can_be_asked_what_was_sent_long_ago_is_forgotten(

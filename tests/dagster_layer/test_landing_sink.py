@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from jobs.definitions import build_defs
-from jobs.landing_sink import landing_sink
-from jobs.schedules import SINK_RUN_SECONDS, landing
+from jobs.landing_sink import RUN_SECONDS, landing_sink
+from jobs.requests import IN_PROGRESS_TRUSTED_FOR
+from jobs.schedules import landing
 from tests.dagster_layer.conftest import Deployment
 from tests.fake_kafka import TOPIC, FakeConsumer, FakeDeserializer, FakeLog, FakeMessage, messages
 
@@ -75,14 +77,36 @@ def test_a_run_that_cannot_catch_up_fails_with_the_reason(
 
 def test_the_schedule_asks_for_one_run_at_a_time_and_is_off_at_first(persistent: Deployment, log: FakeLog) -> None:
     assert landing.default_status is dg.DefaultScheduleStatus.STOPPED
-    request = landing(dg.build_schedule_context(instance=persistent.instance))
-    assert isinstance(request, dg.RunRequest)
-    assert request.run_config["ops"]["land_messages"]["config"]["max_seconds"] == SINK_RUN_SECONDS
-    job = build_defs().resolve_job_def("landing_sink")
-    run = persistent.instance.create_run_for_job(job, run_config=request.run_config)
-    assert isinstance(landing(dg.build_schedule_context(instance=persistent.instance)), dg.SkipReason)
+    assert isinstance(ask(persistent), dg.RunRequest)
+    run = persistent.instance.create_run_for_job(build_defs().resolve_job_def("landing_sink"))
+    assert isinstance(ask(persistent), dg.SkipReason)
     persistent.instance.report_run_failed(run)
-    assert isinstance(landing(dg.build_schedule_context(instance=persistent.instance)), dg.RunRequest)
+    assert isinstance(ask(persistent), dg.RunRequest)
+
+
+def ask(deployment: Deployment, later: dt.timedelta = dt.timedelta()) -> dg.RunRequest | dg.SkipReason:
+    """What the schedule wants."""
+    moment = dt.datetime.now(dt.UTC) + later
+    return landing(dg.build_schedule_context(instance=deployment.instance, scheduled_execution_time=moment))
+
+
+def test_a_run_that_died_with_its_machine_stands_in_the_way_for_an_hour_and_no_longer(
+    persistent: Deployment, log: FakeLog
+) -> None:
+    """However it was asked for: as here, without any tag of the schedule's."""
+    job = build_defs().resolve_job_def("landing_sink")
+    persistent.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    soon = dt.timedelta(minutes=1)
+    assert isinstance(ask(persistent, IN_PROGRESS_TRUSTED_FOR - soon), dg.SkipReason)
+    assert isinstance(ask(persistent, IN_PROGRESS_TRUSTED_FOR + soon), dg.RunRequest)
+    # The run that follows a dead one counts, too.
+    persistent.instance.create_run_for_job(job)
+    assert isinstance(ask(persistent), dg.SkipReason)
+
+
+def test_a_run_ends_by_itself_before_it_is_taken_for_dead() -> None:
+    given_up_after = float(landing_sink.tags["dagster/max_runtime"])
+    assert RUN_SECONDS + 120 < given_up_after <= IN_PROGRESS_TRUSTED_FOR.total_seconds()
 
 
 def test_two_runs_never_hold_the_pool_at_once() -> None:

@@ -141,11 +141,11 @@ def test_what_the_store_refuses_is_kept_and_delivered_by_the_next_materializatio
     assert not refused.success
     assert "No space left on device" in failure(refused).user_failure_data.description
     assert landed(deployment) == []
-    assert len(list((deployment.settings.outbox / "undelivered").glob("**/*.json"))) == 2
+    assert len(list((deployment.settings.outbox / "local" / "undelivered").glob("**/*.json"))) == 2
     result = deployment.run(JOB, "H2", campaign(1, 2))
     assert (metadata(result)["computed"], metadata(result)["skipped"]) == (0, 2)
     assert len(landed(deployment)) == 2
-    assert list((deployment.settings.outbox / "undelivered").glob("**/*.json")) == []
+    assert list((deployment.settings.outbox / "local" / "undelivered").glob("**/*.json")) == []
     assert deployment.rows()["vqe_results"] == 2
 
 

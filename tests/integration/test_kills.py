@@ -179,7 +179,7 @@ def _counts(torments: list[Torment]) -> str:
 
 def _progress() -> str:
     outbox = load_settings().outbox
-    return ", ".join(f"{len(list(outbox.glob(f'{part}/*/*.json')))} {part}" for part in ("undelivered", "sent"))
+    return ", ".join(f"{len(list(outbox.glob(f'kafka/{part}/*/*.json')))} {part}" for part in ("undelivered", "sent"))
 
 
 def _finish(processes: dict[str, ProcessVictim], sandbox: Sandbox) -> None:
@@ -208,7 +208,7 @@ def _qpipe(sandbox: Sandbox, *arguments: str) -> None:
 
 def _assert_nothing_is_left_on_the_way(installation: Installation) -> None:
     outbox = installation.settings.outbox
-    assert list(outbox.glob("undelivered/*/*.json")) == []
+    assert list(outbox.glob("kafka/undelivered/*/*.json")) == []
     for folder in (DEAD_LETTERS, QUARANTINE):
         assert list(installation.store.list_objects(folder)) == []
     assert installation.discovery.quarantined() == []

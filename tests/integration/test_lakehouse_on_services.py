@@ -353,6 +353,42 @@ def test_whoever_decides_for_a_molecule_waits_for_who_is_deciding_and_for_nobody
                 assert type(error).__name__ == "RebuildPendingError"
 
 
+def test_the_server_looks_after_connections_whose_machine_is_gone(installation: Installation) -> None:
+    expected = {
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "4",
+        "tcp_user_timeout": "30000",
+        "idle_in_transaction_session_timeout": "2min",
+        "lock_timeout": "10s",
+    }
+    with installation.lakehouse.engine.connect() as connection:
+        assert {name: connection.exec_driver_sql(f"show {name}").scalar() for name in expected} == expected
+
+
+def test_a_start_that_has_nothing_to_create_waits_for_no_lock(installation: Installation) -> None:
+    with catalog_database.lock_across_processes(installation.lakehouse.engine, "qpipe first start", None):
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(open_installation, installation.settings).result(8).settings == installation.settings
+
+
+def test_a_first_start_waits_for_another_and_tells(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(catalog_database, "TELL_EVERY", 5.0)
+    engine = catalog_database.open_engine(catalog_database.postgresql_url(settings.catalog_uri.get_secret_value()))
+    with ThreadPoolExecutor(1) as pool:
+        with catalog_database.lock_across_processes(engine, "qpipe first start", None):
+            opened = pool.submit(open_installation, settings)
+            deadline = time.monotonic() + 30
+            while not caplog.records and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not opened.done()
+        assert opened.result(60).ledger.quarantined() == []
+    engine.dispose()
+    assert any("the lock 'qpipe first start'" in record.getMessage() for record in caplog.records)
+
+
 def test_first_come_is_first_served_among_claims_at_once(installation: Installation) -> None:
     candidates = [Candidate(f"e{number}", f"k{number}", "t", "d") for number in range(20)]
 

@@ -37,7 +37,7 @@ def operator(sandbox: Sandbox, tmp_path: Path) -> Operator:
 
 
 def undelivered() -> list[Path]:
-    return sorted(load_settings().outbox.glob("undelivered/*/*.json"))
+    return sorted(load_settings().outbox.glob("kafka/undelivered/*/*.json"))
 
 
 def landed() -> list[str]:

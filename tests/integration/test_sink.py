@@ -267,6 +267,29 @@ def test_a_dead_letter_whose_schema_turns_up_lands_when_it_is_tried_again(
     assert len(objects(sandbox, "dead-letters/")) == 2
 
 
+@pytest.mark.parametrize("aborted_last", [False, True])
+def test_a_run_ends_on_a_topic_whose_producer_has_transactions(
+    sandbox: Sandbox, start: Callable[..., SinkProcess], aborted_last: bool
+) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": sandbox.stack.listeners["PLAINTEXT"], "transactional.id": sandbox.topic})
+    producer.init_transactions(30)
+    for number in range(3):
+        producer.begin_transaction()
+        producer.produce(sandbox.topic, json.dumps(plain_record(number)).encode(), str(number))
+        producer.flush(30)
+        if aborted_last and number == 2:
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
+    assert start("--once").wait(60) == 0
+    assert seeds(sandbox) == [0, 1] + ([] if aborted_last else [2])
+    again = start("--once")
+    assert again.wait(60) == 0
+    assert "0 landed" in again.said
+
+
 def test_a_record_of_20_mib_passes(sandbox: Sandbox, topic: Topic, start: Callable[..., SinkProcess]) -> None:
     plain = plain_record(1, evaluations=2600, parameters=1)
     numbers = random.Random(1)

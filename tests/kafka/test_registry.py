@@ -100,6 +100,18 @@ def test_an_answer_of_something_else_is_no_verdict_on_a_message(
         RecordSerializer(settings).to_bytes(RECORD)
 
 
+@pytest.mark.parametrize("status", [409, 422])
+def test_only_a_schema_that_is_registered_can_be_refused(
+    status: int, settings: KafkaSettings, registry: Registry
+) -> None:
+    registry.failure = (status, '{"error_code": 42201, "message": "no"}')
+    with pytest.raises(SchemaRefusedError, match=f"HTTP {status}"):
+        RecordSerializer(settings).to_bytes(RECORD)
+    # A sink waits for this answer to change: it is no verdict on a message.
+    with pytest.raises(RegistryUnavailableError, match=f"HTTP {status}"):
+        RecordDeserializer(settings).to_row(MESSAGE)
+
+
 def test_user_and_password_are_sent_and_a_wrong_one_is_refused_without_being_told(
     settings: KafkaSettings, registry: Registry
 ) -> None:

@@ -85,6 +85,22 @@ def test_a_race_that_was_lost_is_tried_again(code: str, monkeypatch: pytest.Monk
         attempts.failed(lost)
 
 
+def test_waiting_for_a_lock_is_told_each_minute_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(catalog_database, "back_off", lambda attempt: None)
+    monkeypatch.setattr(catalog_database.time, "monotonic", lambda: clock[0])
+    timeout = type("LostError", (psycopg2.OperationalError,), {"pgcode": "55P03"})("canceling statement")
+    attempts = Attempts("the ledger")
+    for _ in range(13):
+        clock[0] += 10
+        attempts.failed(sa.exc.OperationalError("select", {"lock": "qpipe molecule H2"}, timeout))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and all("the ledger" in line and "'qpipe molecule H2'" in line for line in told)
+    assert "6 attempts" in told[0] and "in 60 s" in told[0]
+
+
 def test_a_broken_connection_is_waited_for_and_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_database, "PATIENCE", 0.3)
     attempts = Attempts("the ledger")

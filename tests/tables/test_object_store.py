@@ -78,6 +78,26 @@ def test_a_failed_put_leaves_nothing_behind(store: FolderObjectStore, monkeypatc
     assert store.get("x/a").data == b"old"
 
 
+def test_new_folders_are_on_the_disk_before_a_put_returns(
+    store: FolderObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    original = os.fsync
+
+    def recording(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    store.put("a/year=2026/month=11/x", b"")
+    folders = [path for path in synced if path.is_dir()]
+    above = [store.root / "a/year=2026", store.root / "a", store.root, store.root.parent]
+    assert folders == [*reversed(above), store.root / "a/year=2026/month=11"]
+    synced.clear()
+    store.put("a/year=2026/month=11/y", b"")
+    assert [path for path in synced if path.is_dir()] == [store.root / "a/year=2026/month=11"]
+
+
 def test_an_object_that_changes_while_it_is_read_is_refused(
     store: FolderObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,9 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
+from jobs.pending import pending_work
 from qpipe_assets.tables.installation import Installation, open_installation
 from tests.tables.protocol import (
     assert_at_rest,
@@ -143,3 +146,43 @@ def test_quarantine_says_what_to_do_about_an_object_that_is_too_large(tmp_path: 
     (row,) = installation.ledger.quarantined()
     assert "1025 bytes" in row["error"] and "QPIPE_MAX_OBJECT_BYTES" in row["error"]
     assert list(installation.store.list_objects("quarantine/")) == []
+
+
+@pytest.mark.parametrize("folder", [FOLDER, f"{FOLDER}molecule=H2/"])
+def test_an_object_that_was_too_large_is_taken_once_when_the_limit_allows_it(tmp_path: Path, folder: str) -> None:
+    size = len(record_bytes(0))
+
+    def limited_to(limit: int) -> Installation:
+        return open_installation(settings_in(tmp_path, max_object_bytes=limit))
+
+    def waiting(installation: Installation) -> dict[str, int]:
+        return {work.molecule: work.new_objects for work in pending_work(installation)}
+
+    low = limited_to(size - 1)
+    low.store.put(f"{folder}x.json", record_bytes(0))
+    low.ingest().run("H2")
+    assert waiting(low) == {} and low.ingest().run("H2").quarantined == 0
+    assert len(low.ledger.quarantined()) == 1
+    high = limited_to(size)
+    assert waiting(high) == {"H2": 1}
+    high.ingest().run("H2")
+    for installation in (high, low, high):
+        assert waiting(installation) == {"H2": 0}, "the ML tables are not built"
+        report = installation.ingest().run("H2")
+        assert (report.batches, report.quarantined) == ([], 0)
+    assert high.ledger.quarantined() == []
+    assert content(high) == undisturbed(h2(0))
+    assert_at_rest(high)
+
+
+@pytest.mark.parametrize("folder", [FOLDER, f"{FOLDER}molecule=H2/"])
+def test_an_object_that_was_too_large_and_is_no_record_is_quarantined_for_that(tmp_path: Path, folder: str) -> None:
+    low = open_installation(settings_in(tmp_path, max_object_bytes=1024))
+    low.store.put(f"{folder}x.json", b"x" * 1025)
+    low.ingest().run("H2")
+    high = open_installation(settings_in(tmp_path, max_object_bytes=2048))
+    for _ in range(2):
+        high.ingest().run("H2")
+        assert pending_work(high) == []
+        (row,) = high.ledger.quarantined()
+        assert "JSON" in row["error"] and "QPIPE_MAX_OBJECT_BYTES" not in row["error"]
