@@ -40,7 +40,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from deploy.services.stack import Stack
-from qpipe_assets.sink import Sink
+from qpipe_assets.kafka_sink.sink import Sink
 from qpipe_resources.kafka.client_config import admin_config, consumer_config, producer_config
 from qpipe_resources.kafka.consumer import ResultConsumer
 from qpipe_resources.kafka.producer import ResultProducer

@@ -41,7 +41,7 @@ def land_messages(
     delivery: DeliveryResource,
 ) -> None:
     """Run the sink inside Dagster's run; a cancelled run finishes what it has in hand."""
-    from qpipe_assets.sink import Sink, SinkProgress, SinkStalledError
+    from qpipe_assets.kafka_sink.sink import Sink, SinkProgress, SinkStalledError
     from qpipe_resources.kafka.consumer import ResultConsumer
     from qpipe_resources.kafka.serialization import RecordDeserializer
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from qpipe_assets import dead_letters
 from qpipe_assets.connection import connect
+from qpipe_assets.kafka_sink import dead_letters
 from qpipe_assets.partitions import molecule, molecules_of_run
 from qpipe_assets.table_metadata import RAW_VQE_OBJECTS
 from qpipe_assets.tables import schemas

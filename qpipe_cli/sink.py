@@ -22,7 +22,7 @@ from qpipe_resources.kafka.settings import KafkaSettings, load_kafka_settings
 from qpipe_resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from qpipe_assets.sink import Sink, SinkProgress
+    from qpipe_assets.kafka_sink.sink import Sink, SinkProgress
 
 KAFKA = dataclasses.replace(
     SENDER_FLAGS, title="Kafka", hidden=("retries", "retry_delay", "kafka_retries", "acks", "max_message_bytes")
@@ -72,7 +72,7 @@ def sink(
 
 
 def _run(settings: Settings, kafka: KafkaSettings, until_caught_up: bool) -> None:
-    from qpipe_assets.sink import Sink, SinkStalledError
+    from qpipe_assets.kafka_sink.sink import Sink, SinkStalledError
     from qpipe_resources.kafka.consumer import ResultConsumer
     from qpipe_resources.kafka.errors import KafkaError
     from qpipe_resources.kafka.serialization import RecordDeserializer
@@ -100,8 +100,8 @@ def _run(settings: Settings, kafka: KafkaSettings, until_caught_up: bool) -> Non
 
 
 def _retry(settings: Settings, kafka: KafkaSettings, form: Format) -> None:
-    from qpipe_assets.message_landing import land_dead_letters
-    from qpipe_assets.patience import GivenUpError
+    from qpipe_assets.kafka_sink.message_landing import land_dead_letters
+    from qpipe_assets.kafka_sink.patience import GivenUpError
     from qpipe_resources.kafka.errors import KafkaError
     from qpipe_resources.kafka.serialization import RecordDeserializer
     from qpipe_resources.object_store import StoreRefusedError, StoreUnavailableError

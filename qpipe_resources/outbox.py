@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from qpipe_resources.delivery import DeliveryError
 from qpipe_resources.delivery_breaker import Breaker
-from qpipe_resources.object_store import FolderObjectStore, sync_folder
+from qpipe_resources.object_store import FolderObjectStore, make_durable_folder, sync_folder
 from simulation.molecules import MoleculeError, partition_key_of
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Outbox:
         experiment = record.experiment_id or ""
         file = OutboxFile(self.path(molecule, experiment), molecule, experiment)
         _check_names(file)
-        _make_durable_folder(file.path.parent)
+        make_durable_folder(file.path.parent)
         self._files.put(file.path.relative_to(self.root).as_posix(), record.to_json())
         return file
 
@@ -218,7 +218,7 @@ class Outbox:
             file.path.unlink(missing_ok=True)
         else:
             target = self._sent_path(file.molecule, file.experiment)
-            _make_durable_folder(target.parent)
+            make_durable_folder(target.parent)
             os.utime(file.path)
             os.replace(file.path, target)
             sync_folder(target.parent)
@@ -294,14 +294,3 @@ def _modified(path: Path) -> float | None:
         return path.stat().st_mtime
     except FileNotFoundError:
         return None
-
-
-def _make_durable_folder(folder: Path) -> None:
-    """Make a folder and those above it, each of which survives a power failure."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for made in reversed(missing):
-        made.mkdir(exist_ok=True)
-        sync_folder(made.parent)

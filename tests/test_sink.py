@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qpipe_assets import dead_letters
-from qpipe_assets.in_hand import InHand, Taken
-from qpipe_assets.message_landing import MessageLanding, decoded, land_dead_letters
-from qpipe_assets.patience import GivenUpError, Patience
-from qpipe_assets.sink import Sink, SinkSettings, SinkStalledError
+from qpipe_assets.kafka_sink import dead_letters
+from qpipe_assets.kafka_sink.in_hand import InHand, Taken
+from qpipe_assets.kafka_sink.message_landing import MessageLanding, decoded, land_dead_letters
+from qpipe_assets.kafka_sink.patience import GivenUpError, Patience
+from qpipe_assets.kafka_sink.sink import Sink, SinkSettings, SinkStalledError
 from qpipe_assets.tables.decode import decode
 from qpipe_resources.kafka.errors import PoisonMessageError, SchemaRefusedError
 from qpipe_resources.object_store import FolderObjectStore
@@ -576,7 +576,7 @@ def test_an_error_of_the_program_ends_the_sink_and_commits_nothing_undone(store:
 def test_the_bytes_in_hand_are_bounded_and_the_consumer_is_polled_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qpipe_assets.sink._HOLD_SECONDS", 0.2)
+    monkeypatch.setattr("qpipe_assets.kafka_sink.sink._HOLD_SECONDS", 0.2)
     store = RefusingStore(tmp_path)
     log = FakeLog(messages(50))
     consumer = FakeConsumer(log)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qpipe_assets import dead_letters
-from qpipe_assets.sink import SinkSettings
+from qpipe_assets.kafka_sink import dead_letters
+from qpipe_assets.kafka_sink.sink import SinkSettings
 from qpipe_resources.object_store import FolderObjectStore
 from tests.cli.conftest import qpipe, rows
 from tests.fake_kafka import TOPIC, FakeConsumer, FakeDeserializer, FakeLog, FakeMessage, messages, record
@@ -58,7 +58,7 @@ def test_what_cannot_be_caught_up_with_ends_with_exit_code_1_and_the_remedy(
 ) -> None:
     connected(FakeLog(messages(1)))
     monkeypatch.setattr("tests.fake_kafka.FakeConsumer._answer", _no_broker)
-    monkeypatch.setattr("qpipe_assets.sink.SinkSettings", lambda: SinkSettings(give_up_seconds=0.3))
+    monkeypatch.setattr("qpipe_assets.kafka_sink.sink.SinkSettings", lambda: SinkSettings(give_up_seconds=0.3))
     result = qpipe("sink", "--once")
     assert result.exit_code == 1
     assert "error: no broker at localhost:9092" in result.stderr

@@ -147,7 +147,7 @@ def test_a_quarantined_object_is_listed_until_it_is_replaced(deployment: Deploym
 
 
 def test_dead_letters_are_told_with_their_reasons_until_they_land(deployment: Deployment) -> None:
-    from qpipe_assets import dead_letters
+    from qpipe_assets.kafka_sink import dead_letters
     from tests.fake_kafka import FakeMessage
 
     deployment.drop(1)

@@ -58,7 +58,7 @@ def test_a_run_ends_at_its_time(deployment: Deployment, log: FakeLog) -> None:
 def test_a_run_that_cannot_catch_up_fails_with_the_reason(
     deployment: Deployment, log: FakeLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qpipe_assets.sink import SinkSettings
+    from qpipe_assets.kafka_sink.sink import SinkSettings
 
     class Down(FakeConsumer):
         down = True
@@ -68,7 +68,7 @@ def test_a_run_that_cannot_catch_up_fails_with_the_reason(
             self.down = True
 
     monkeypatch.setattr("qpipe_resources.kafka.consumer.ResultConsumer", Down)
-    monkeypatch.setattr("qpipe_assets.sink.SinkSettings", lambda: SinkSettings(give_up_seconds=0.5))
+    monkeypatch.setattr("qpipe_assets.kafka_sink.sink.SinkSettings", lambda: SinkSettings(give_up_seconds=0.5))
     result = land(deployment)
     assert not result.success
     [failure] = result.filter_events(lambda event: event.is_step_failure)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qpipe_assets.message_landing import MessageLanding
-from qpipe_assets.patience import Patience
+from qpipe_assets.kafka_sink.message_landing import MessageLanding
+from qpipe_assets.kafka_sink.patience import Patience
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_resources.kafka.consumer import Message

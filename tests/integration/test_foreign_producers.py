@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from qpipe_assets.dead_letters import letters
-from qpipe_assets.sink import Sink, SinkProgress, SinkSettings
+from qpipe_assets.kafka_sink.dead_letters import letters
+from qpipe_assets.kafka_sink.sink import Sink, SinkProgress, SinkSettings
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.decode import decode
 from qpipe_assets.tables.installation import Installation, open_installation

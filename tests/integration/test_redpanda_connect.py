@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from deploy.connectors.redpanda_connect import CONFIGURATION, program
-from qpipe_assets import dead_letters
+from qpipe_assets.kafka_sink import dead_letters
 from qpipe_assets.tables.decode import decode
 from qpipe_resources.opening import open_store
 from qpipe_resources.settings import load_settings

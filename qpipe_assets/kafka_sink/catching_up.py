@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qpipe_assets.in_hand import InHand
-    from qpipe_assets.sink import MessageConsumer
+    from qpipe_assets.kafka_sink.in_hand import InHand
+    from qpipe_assets.kafka_sink.sink import MessageConsumer
     from qpipe_resources.kafka.consumer import Partition
 
 _LOOK_SECONDS = 0.5

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qpipe_assets.dead_letters import DeadLetter, ForeignObjectError, bury, letter_of, letters, remove
-from qpipe_assets.patience import Patience
-from qpipe_assets.put_beside import put_beside
+from qpipe_assets.kafka_sink.dead_letters import DeadLetter, ForeignObjectError, bury, letter_of, letters, remove
+from qpipe_assets.kafka_sink.patience import Patience
+from qpipe_assets.kafka_sink.put_beside import put_beside
 from qpipe_assets.tables.decode import DecodeError, molecule_of_json, molecule_of_row
 from qpipe_resources.kafka.errors import KafkaError, PoisonMessageError, RegistryUnavailableError
 from qpipe_resources.object_layout import result_key

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from qpipe_assets.catching_up import Due, Goal
-from qpipe_assets.in_hand import InHand, Taken
-from qpipe_assets.message_landing import Deserializer, Landed, MessageLanding
-from qpipe_assets.patience import GivenUpError, Patience
+from qpipe_assets.kafka_sink.catching_up import Due, Goal
+from qpipe_assets.kafka_sink.in_hand import InHand, Taken
+from qpipe_assets.kafka_sink.message_landing import Deserializer, Landed, MessageLanding
+from qpipe_assets.kafka_sink.patience import GivenUpError, Patience
 from qpipe_resources.kafka.errors import ClientConfigError, KafkaError
 from qpipe_resources.object_store import ObjectStore
 
