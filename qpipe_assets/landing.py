@@ -81,11 +81,11 @@ class Landing:
         """Those of the experiments that need not be computed: landed, claimed by the ledger, or on their way."""
         asked = set(experiments)
         claimed = self._ledger.claimed(asked) if self._ledger is not None else set()
-        landed = asked & (self.objects.keys() | claimed)
+        missing = asked - self.objects.keys() - claimed
         for file in [*self._outbox.undelivered(self._molecule), *self._outbox.sent(self._molecule)]:
-            if file.experiment in asked - landed and self._in_file(file) is not None:
-                landed.add(file.experiment)
-        return landed
+            if file.experiment in missing and self._in_file(file) is not None:
+                missing.remove(file.experiment)
+        return asked - missing
 
     def find(self, experiment: str) -> VQEDecoratedResult | None:
         """The record of an experiment, in the store, on its way there, or in the object that the ledger names.

@@ -111,7 +111,6 @@ class Outbox:
         experiment = record.experiment_id or ""
         file = OutboxFile(self.path(molecule, experiment), molecule, experiment)
         _check_names(file)
-        make_durable_folder(file.path.parent)
         self._files.put(file.path.relative_to(self.root).as_posix(), record.to_json())
         return file
 
