@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -34,6 +35,7 @@ _HOLD_SECONDS = 5.0
 """How long to wait for room before partitions are paused: pausing throws away what the client has fetched ahead."""
 
 _OBJECTS_BETWEEN_COLLECTIONS = 200_000
+_SWITCH_SECONDS = 0.0005
 _WATCH_SECONDS = 0.5
 _PROBE_SECONDS = 5.0
 """Between two questions whether Kafka is back."""
@@ -179,7 +181,7 @@ class Sink:
         """
         end = time.monotonic() + max_seconds
         goal = Goal(self._consumer, self._in_hand) if until_caught_up else None
-        with _rare_collections():
+        with _interpreter_for_records():
             try:
                 self._consumer.subscribe(self._revoked)
                 while not self._stopped.is_set() and time.monotonic() < end:
@@ -326,14 +328,17 @@ class Sink:
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Inside, Python looks for cycles of dead objects more rarely.
+def _interpreter_for_records() -> Iterator[None]:
+    """Inside, Python looks for cycles of dead objects more rarely, and lets threads take turns more often.
 
-    A record is tens of thousands of objects without any cycle; looking through them costs a third of decoding it.
+    A record is tens of thousands of objects without any cycle; looking through them costs a third of decoding it. And
+    a thread whose object is stored needs the interpreter for a moment only, while another one decodes.
     """
-    before = gc.get_threshold()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *before[1:])
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *threshold[1:])
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
