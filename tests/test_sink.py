@@ -6,21 +6,23 @@ import json
 import random
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qpipe_assets.kafka_sink import dead_letters
 from qpipe_assets.kafka_sink.in_hand import InHand, Taken
-from qpipe_assets.kafka_sink.message_landing import MessageLanding, decoded, land_dead_letters
+from qpipe_assets.kafka_sink.message_landing import decoded, land_dead_letters
 from qpipe_assets.kafka_sink.patience import GivenUpError, Patience
+from qpipe_assets.kafka_sink.put_beside import put_together
 from qpipe_assets.kafka_sink.sink import Sink, SinkSettings, SinkStalledError
-from qpipe_assets.tables.decode import decode
+from qpipe_assets.tables.decode import decode, json_documents
 from qpipe_resources.kafka.errors import PoisonMessageError, SchemaRefusedError
 from qpipe_resources.object_store import FolderObjectStore
 from tests.fake_kafka import (
@@ -37,7 +39,7 @@ from tests.fake_kafka import (
 from tests.synthetic import plain_record
 
 FOLDER = f"experiments/{TOPIC}/molecule=H2/year=2026/month=11/day=21"
-QUICK = SinkSettings(workers=4, commit_seconds=0.0, give_up_seconds=20.0, grace_seconds=5.0)
+QUICK = SinkSettings(bytes_together=0, workers=4, commit_seconds=0.0, give_up_seconds=20.0, grace_seconds=5.0)
 HASTY = replace(QUICK, give_up_seconds=0.5)
 
 
@@ -109,6 +111,106 @@ def test_a_timestamp_that_no_calendar_has_gives_a_key_all_the_same(
     assert f"year={year}/month={month}/day={date}/" in landed(store)[0]
 
 
+# What waits is put together
+
+
+TOGETHER = replace(QUICK, bytes_together=1 << 20, commit_seconds=0.5)
+
+
+class SlowDeserializer(FakeDeserializer):
+    """Takes so long that more messages wait meanwhile."""
+
+    def to_row(self, message_value: bytes) -> Any:
+        time.sleep(0.002)
+        return super().to_row(message_value)
+
+
+def documents(store: FolderObjectStore) -> list[tuple[str, bytes]]:
+    """Each JSON document with the key of its object."""
+    return [(key, document) for key in landed(store) for document in json_documents(store.get(key).data)]
+
+
+def test_messages_that_wait_share_an_object_of_lines_that_the_first_one_names(store: FolderObjectStore) -> None:
+    log = FakeLog(messages(60, partitions=2))
+    sink = Sink(store, SlowDeserializer(), FakeConsumer(log), TOGETHER)
+    progress = sink.run(until_caught_up=True)
+    assert progress.landed == 60 and log.committed == {(TOPIC, 0): 30, (TOPIC, 1): 30}
+    assert len(landed(store)) < 20
+    assert len({document for _, document in documents(store)}) == len(documents(store)) == 60
+    first = {f"{FOLDER}/{TOPIC}+{m.partition}+{m.offset}.json": decode(m.value[1:])[0] for m in log.messages if m.value}
+    for key in landed(store):
+        assert decode(store.get(key).data)[0] == first[key]
+
+
+def test_what_belongs_elsewhere_gets_an_object_of_its_own(store: FolderObjectStore) -> None:
+    lih = {"symbols": ["Li", "H"], "coords": [[0.0, 0.0, 0.0], [0.0, 0.0, 1.6]]}
+    values = [record(n, molecule=lih) if n % 2 else record(n) for n in range(20)]
+    log = FakeLog([FakeMessage(n, value, timestamp=NOON + (n // 10) * 86_400_000) for n, value in enumerate(values)])
+    Sink(store, SlowDeserializer(), FakeConsumer(log), TOGETHER).run(until_caught_up=True)
+    assert log.committed == {(TOPIC, 0): 20}
+    for key in landed(store):
+        assert {record.molecule for record in decode(store.get(key).data)} == {key.split("/")[2].split("=")[1]}
+    assert {tuple(key.split("/")[2:6]) for key in landed(store)} == {
+        (f"molecule={molecule}", "year=2026", "month=11", f"day={day}")
+        for molecule in ("H2", "LiH")
+        for day in (21, 22)
+    }
+    assert len(documents(store)) == 20
+
+
+def test_an_object_takes_no_more_than_its_bytes_or_messages(store: FolderObjectStore) -> None:
+    few = replace(TOGETHER, messages_together=7)
+    Sink(store, SlowDeserializer(), FakeConsumer(FakeLog(messages(50))), few).run(until_caught_up=True)
+    assert len(documents(store)) == 50
+    assert max(len(json_documents(store.get(key).data)) for key in landed(store)) <= 7
+
+
+@pytest.mark.parametrize("die_at", [0, 1, 3])
+def test_after_a_crash_groups_that_are_cut_otherwise_hold_every_message(store: FolderObjectStore, die_at: int) -> None:
+    log = FakeLog(messages(60))
+    consumer = FakeConsumer(log)
+    puts = 0
+
+    class Mortal(FolderObjectStore):
+        def put(self, key: str, data: bytes) -> str:
+            nonlocal puts
+            etag = super().put(key, data)
+            puts += 1
+            if puts > die_at:
+                consumer.down = True  # dead processes commit nothing
+                raise Killed
+            return etag
+
+    with pytest.raises(Killed):
+        Sink(Mortal(store.root), SlowDeserializer(), consumer, replace(TOGETHER, messages_together=11)).run()
+    Sink(store, SlowDeserializer(), FakeConsumer(log), replace(TOGETHER, messages_together=17)).run(
+        until_caught_up=True
+    )
+    assert log.committed == {(TOPIC, 0): 60}
+    assert len({document for _, document in documents(store)}) == 60
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.sets(st.integers(0, 9), max_size=6)), max_size=8)
+)
+def test_whatever_is_put_together_and_again_is_there_and_never_twice_in_an_object(
+    tmp_path: Path, groups: list[tuple[str, int, set[int]]]
+) -> None:
+    """Groups of documents of two logs that give the same names, as one has that was made anew."""
+    store, expected = FolderObjectStore(tmp_path / uuid.uuid4().hex), set()
+    for log, first, others in groups:
+        offsets = [first, *sorted(n for n in others if n > first)]
+        named = [(f"experiments/t+0+{n}.json", f'{{"log":"{log}","offset":{n}}}'.encode()) for n in offsets]
+        before = {key: store.get(key).data for key in landed(store)}
+        put_together(store, named)
+        expected |= {document for _, document in named}
+        assert all(store.get(key).data == data for key, data in before.items())
+    held = [json_documents(store.get(key).data) for key in landed(store)]
+    assert {document for object_ in held for document in object_} == expected
+    assert all(len(set(object_)) == len(object_) for object_ in held)
+
+
 # Poison
 
 POISON = [
@@ -165,15 +267,14 @@ def test_what_json_cannot_hold_is_poison_or_null_but_never_an_error(value: Any) 
 def test_dead_letters_that_are_good_by_now_land_under_their_own_keys_and_go(store: FolderObjectStore) -> None:
     late, bad = record(1), b"\x01"
     deserializer = FakeDeserializer()
-    landing = MessageLanding(store, deserializer, Patience(lambda line: None, threading.Event()))
     for offset, value in enumerate((late, bad, None)):
         dead_letters.bury(store, dead_letters.letter_of(FakeMessage(offset, value), "schema id 9 is unknown"), value)
-    landed_again = {
-        letter.offset: landing.land_again(letter, value) for letter, value in dead_letters.letters(store, TOPIC)
-    }
+    landed_again = dict(land_dead_letters(store, deserializer, TOPIC))
     assert landed(store) == [f"{FOLDER}/{TOPIC}+0+0.json"]
-    assert landed_again[0].reason is None
-    assert "magic byte" in (landed_again[1].reason or "") and "null value" in (landed_again[2].reason or "")
+    assert landed_again[f"{TOPIC}+0+0"].reason is None
+    assert "magic byte" in (landed_again[f"{TOPIC}+0+1"].reason or "")
+    assert "null value" in (landed_again[f"{TOPIC}+0+2"].reason or "")
+    assert {letter.name for letter, _ in dead_letters.letters(store, TOPIC)} == {f"{TOPIC}+0+1", f"{TOPIC}+0+2"}
 
 
 def test_a_topic_made_anew_overwrites_no_earlier_dead_letter(store: FolderObjectStore) -> None:
@@ -370,7 +471,7 @@ def test_after_a_crash_between_put_and_commit_the_next_sink_puts_the_same_keys(
             return etag
 
     with pytest.raises(Killed):
-        Sink(Mortal(store.root), FakeDeserializer(), consumer, SinkSettings(workers=2, commit_seconds=0)).run()
+        Sink(Mortal(store.root), FakeDeserializer(), consumer, replace(QUICK, workers=2)).run()
     assert log.committed.get((TOPIC, 0), 0) <= die_at
     run(log, store)
     assert landed(store) == sorted(f"{FOLDER}/{TOPIC}+0+{n}.json" for n in range(10))

@@ -1,19 +1,20 @@
-"""What becomes of one Kafka message: an object of the raw store, or a dead letter with the reason.
+"""What becomes of Kafka's messages: records in objects of the raw store, or dead letters with the reason.
 
 The key follows from topic, partition, offset and Kafka's timestamp alone, so that the same message twice is one object.
+Messages that wait at the same time share one, a line each: the store's price is one object's, whatever it holds.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qpipe_assets.kafka_sink.dead_letters import DeadLetter, ForeignObjectError, bury, letter_of, letters, remove
 from qpipe_assets.kafka_sink.patience import Patience
-from qpipe_assets.kafka_sink.put_beside import put_beside
+from qpipe_assets.kafka_sink.put_beside import put_together
 from qpipe_assets.tables.decode import DecodeError, molecule_of_json, molecule_of_row
 from qpipe_resources.kafka.errors import KafkaError, PoisonMessageError, RegistryUnavailableError
 from qpipe_resources.object_layout import result_key
@@ -49,11 +50,30 @@ class Deserializer(Protocol):
 
 @dataclass(frozen=True)
 class Landed:
-    """Where a message is now, with the bytes that were put; `reason` is None unless it is a dead letter."""
+    """A message is where it belongs, with so many bytes; `reason` is None unless it is a dead letter, under `key`."""
 
     key: str
     size: int
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Readable:
+    """A message that is a record: what it is known by, the molecule's partition key, and the record as JSON."""
+
+    letter: DeadLetter
+    molecule: str
+    data: bytes
+
+    @property
+    def belongs(self) -> tuple[str, int, str, str]:
+        """Topic, partition, molecule and day: what the key is of, but for the offset."""
+        return self.letter.topic, self.letter.partition, self.molecule, self.letter.timestamp[:10]
+
+    @property
+    def key(self) -> str:
+        """The key that it has alone."""
+        return result_key(self.letter.topic, self.molecule, self.letter.timestamp, self.letter.name)
 
 
 class MessageLanding:
@@ -69,33 +89,40 @@ class MessageLanding:
         self._patience = patience
         self._decoding = threading.Lock()
 
-    def land(self, message: Message) -> Landed:
-        """Put one message into the store, durably: as a result, or as a dead letter. Waits for what is down.
-
-        Raises:
-            GivenUpError: the work was stopped while it waited.
-        """
-        landed = self.land_again(letter_of(message, ""), message.value)
-        if landed.reason is None:
-            return landed
-        letter = letter_of(message, landed.reason)
-        kept = self._patience.attempt(OBJECT_STORE, lambda: bury(self._store, letter, message.value))
-        return replace(landed, key=kept.key_prefix)
-
-    def land_again(self, letter: DeadLetter, value: bytes | None) -> Landed:
-        """Put the message of a dead letter under the key that it would have had, unless there still is a reason.
+    def read(self, message: Message) -> Readable | Landed:
+        """A message's record; a message that is none is durably put as a dead letter. Waits for what is down.
 
         Raises:
             GivenUpError: the work was stopped while it waited.
         """
         try:
-            self._look_up_schema(value)
-            molecule, data = self._patience.attempt(DECODING, lambda: self._decoded(value), _NOT_NOW)
+            return self.read_again(letter_of(message, ""), message.value)
         except PoisonMessageError as poison:
-            return Landed(letter.key_prefix, letter.size or 0, poison.reason)
-        wanted = result_key(letter.topic, molecule, letter.timestamp, letter.name)
-        key = self._patience.attempt(OBJECT_STORE, lambda: put_beside(self._store, wanted, data))
-        return Landed(key, len(data))
+            letter = letter_of(message, poison.reason)
+            kept = self._patience.attempt(OBJECT_STORE, lambda: bury(self._store, letter, message.value))
+            return Landed(kept.key_prefix, letter.size or 0, poison.reason)
+
+    def read_again(self, letter: DeadLetter, value: bytes | None) -> Readable:
+        """The record of a message that may have been a dead letter.
+
+        Raises:
+            PoisonMessageError: it is one.
+            GivenUpError: the work was stopped while it waited.
+        """
+        self._look_up_schema(value)
+        molecule, data = self._patience.attempt(DECODING, lambda: self._decoded(value), _NOT_NOW)
+        return Readable(letter, molecule, data)
+
+    def put(self, together: Sequence[Readable]) -> list[Landed]:
+        """Put messages that belong together into the store, durably, as one object. Waits for the store.
+
+        Raises:
+            GivenUpError: the work was stopped while it waited.
+        """
+        in_order = sorted(together, key=lambda message: message.letter.offset)
+        named = [(message.key, message.data) for message in in_order]
+        self._patience.attempt(OBJECT_STORE, lambda: put_together(self._store, named))
+        return [Landed(named[0][0], len(message.data)) for message in together]
 
     def _look_up_schema(self, value: bytes | None) -> None:
         # What needs no answer of the registry must not tell that it is back.
@@ -119,11 +146,14 @@ def land_dead_letters(store: ObjectStore, deserializer: Deserializer, topic: str
     landing = MessageLanding(store, deserializer, Patience(lambda line: None, threading.Event(), again=False))
     foreign: list[ForeignObjectError] = []
     for letter, value in letters(store, topic, foreign.append):
-        landed = landing.land_again(letter, value)
-        if landed.reason is None:
+        try:
+            (landed,) = landing.put([landing.read_again(letter, value)])
+        except PoisonMessageError as poison:
+            if poison.reason != letter.reason:
+                bury(store, replace(letter, reason=poison.reason), value)
+            landed = Landed(letter.key_prefix, letter.size or 0, poison.reason)
+        else:
             remove(store, letter)
-        elif landed.reason != letter.reason:
-            bury(store, replace(letter, reason=landed.reason), value)
         yield letter.name, landed
     for error in foreign:
         yield error.key, Landed(error.key, 0, str(error))

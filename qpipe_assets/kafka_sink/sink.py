@@ -1,8 +1,8 @@
 """The built-in sink: from Kafka's topic into the raw object store, with nothing lost and nothing twice.
 
 An offset is committed only after its message, and every one before it in the partition, is durably put. So a kill
-anywhere means that messages are put again, under the same keys. Messages are stored side by side; memory is bounded by
-the bytes that are in hand.
+anywhere means that messages are put again, under the same keys. A message that comes alone is put at once; what waits
+meanwhile is put together. Memory is bounded by the bytes that are in hand.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qpipe_assets.kafka_sink.catching_up import Due, Goal
+from qpipe_assets.kafka_sink.gathering import Gathering, Group
 from qpipe_assets.kafka_sink.in_hand import InHand, Taken
-from qpipe_assets.kafka_sink.message_landing import Deserializer, Landed, MessageLanding
+from qpipe_assets.kafka_sink.message_landing import Deserializer, Landed, MessageLanding, Readable
 from qpipe_assets.kafka_sink.patience import GivenUpError, Patience
 from qpipe_resources.kafka.errors import ClientConfigError, KafkaError
 from qpipe_resources.object_store import ObjectStore
@@ -37,6 +38,8 @@ _HOLD_SECONDS = 5.0
 _OBJECTS_BETWEEN_COLLECTIONS = 200_000
 _SWITCH_SECONDS = 0.0005
 _WATCH_SECONDS = 0.5
+_READERS = 4
+"""Decoding is one at a time; others wait for a schema meanwhile."""
 _PROBE_SECONDS = 5.0
 """Between two questions whether Kafka is back."""
 
@@ -84,8 +87,9 @@ class MessageConsumer(Protocol):
 
 @dataclass(frozen=True)
 class SinkSettings:
-    """Bounds of a sink: messages stored at once, bytes in hand (one message may exceed it), seconds between commits.
+    """Bounds of a sink: objects stored at once, bytes in hand (one message may exceed it), seconds between commits.
 
+    `bytes_together` is the size of an object from which no more messages join it, `messages_together` their number.
     `give_up_seconds` is how long a run that shall end waits for a service that is down, `grace_seconds` how long a
     stopped one goes on with what is in hand.
     """
@@ -93,6 +97,8 @@ class SinkSettings:
     workers: int = 16
     bytes_in_hand: int = 32 * MEBIBYTE
     messages_in_hand: int = 1000
+    bytes_together: int = MEBIBYTE
+    messages_together: int = 100
     commit_seconds: float = 1.0
     give_up_seconds: float = 120.0
     grace_seconds: float = 8.0
@@ -106,6 +112,15 @@ class SinkProgress:
     bytes: int = 0
     dead_letters: int = 0
     lag: int | None = None
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What a worker has made of a message: by reading it, or else by putting it."""
+
+    taken: Taken
+    outcome: Readable | Landed | BaseException
+    by_reading: bool
 
 
 def silent(line: str) -> None:
@@ -138,9 +153,12 @@ class Sink:
         self._given_up = threading.Event()
         self._patience = Patience(log, self._given_up)
         self._landing = MessageLanding(store, deserializer, self._patience)
-        self._pool = ThreadPoolExecutor(self._settings.workers, "sink")
-        self._outcomes: queue.SimpleQueue[tuple[Taken, Landed | BaseException]] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, "sink-read")
+        self._writers = ThreadPoolExecutor(self._settings.workers, "sink-put")
+        self._finished: queue.SimpleQueue[_Finished] = queue.SimpleQueue()
         self._in_hand = InHand()
+        self._being_read = 0
+        self._gathering = Gathering(self._settings.bytes_together, self._settings.messages_together)
         self._progress = SinkProgress()
         self._commit_due = Due(self._settings.commit_seconds)
         self._watch_due = Due(_WATCH_SECONDS)
@@ -229,10 +247,15 @@ class Sink:
         return in_hand.bytes >= limits.bytes_in_hand or in_hand.messages >= limits.messages_in_hand
 
     def _poll(self) -> None:
-        message = self._try(lambda: self._consumer.poll(_POLL_SECONDS))
+        # While something is in hand, it is that which is waited for.
+        patience = 0.0 if self._in_hand.messages else _POLL_SECONDS
+        message = self._try(lambda: self._consumer.poll(patience))
         if message is not None:
             taken = self._in_hand.take(message)
-            self._pool.submit(self._land, message, taken)
+            self._being_read += 1
+            self._readers.submit(self._read, message, taken)
+        elif self._in_hand.messages:
+            self._collect(_POLL_SECONDS)
 
     def _try(self, action: Callable[[], Result | None]) -> Result | None:
         """What Kafka answers; None when it has nothing, or is in trouble: that is told, and tried again later."""
@@ -248,23 +271,42 @@ class Sink:
             self._patience.succeeded(KAFKA)
         return answer
 
-    def _land(self, message: Message, taken: Taken) -> None:
+    def _read(self, message: Message, taken: Taken) -> None:
         try:
-            self._outcomes.put((taken, self._landing.land(message)))
+            outcome: Readable | Landed | BaseException = self._landing.read(message)
         except BaseException as error:  # the loop raises it
-            self._outcomes.put((taken, error))
+            outcome = error
+        self._finished.put(_Finished(taken, outcome, by_reading=True))
+
+    def _put(self, group: Group) -> None:
+        try:
+            outcomes: Sequence[Landed | BaseException] = self._landing.put(group.messages)
+        except BaseException as error:  # the loop raises it
+            outcomes = [error] * len(group.taken)
+        for taken, outcome in zip(group.taken, outcomes, strict=True):
+            self._finished.put(_Finished(taken, outcome, by_reading=False))
 
     def _collect(self, seconds: float = 0.0) -> None:
-        """Take note of what the workers have finished, waiting for the first of it if asked to."""
+        """Take note of what the workers have finished, waiting for the first of it if asked to; have put what waits."""
         try:
             while True:
-                taken, outcome = self._outcomes.get(timeout=seconds) if seconds else self._outcomes.get_nowait()
+                finished = self._finished.get(timeout=seconds) if seconds else self._finished.get_nowait()
                 seconds = 0.0
-                self._note(taken, outcome)
+                self._note(finished)
         except queue.Empty:
-            return
+            pass
+        # When nothing is being read, nothing is about to join.
+        for group in self._gathering.older_than(self._settings.commit_seconds if self._being_read else 0.0):
+            self._let_put(group)
 
-    def _note(self, taken: Taken, outcome: Landed | BaseException) -> None:
+    def _note(self, finished: _Finished) -> None:
+        taken, outcome = finished.taken, finished.outcome
+        self._being_read -= finished.by_reading
+        if isinstance(outcome, Readable):
+            group = self._gathering.add(taken, outcome)
+            if group is not None:
+                self._let_put(group)
+            return
         self._in_hand.release(taken, done=isinstance(outcome, Landed))
         if isinstance(outcome, GivenUpError):
             return
@@ -277,6 +319,11 @@ class Sink:
         else:
             self._progress = replace(done, dead_letters=done.dead_letters + 1)
             self._log(f"dead letter {outcome.key}: {outcome.reason}")
+
+    def _let_put(self, group: Group) -> None:
+        # What is not put by now stays in Kafka.
+        if not self._given_up.is_set():
+            self._writers.submit(self._put, group)
 
     def _commit(self) -> None:
         try:
@@ -318,7 +365,8 @@ class Sink:
                 self._collect(_POLL_SECONDS)
         finally:
             self._given_up.set()
-            self._pool.shutdown(cancel_futures=True)
+            for pool in (self._readers, self._writers):
+                pool.shutdown(cancel_futures=True)
             try:
                 self._collect()
                 self._commit()

@@ -20,7 +20,7 @@ from simulation.record import VQEDecoratedResult
 
 AVRO_MAGIC = b"Obj\x01"
 MAX_RECORDS_PER_OBJECT = 1000
-"""An Avro container can hold many records; more than this in one object is taken for an error."""
+"""An object can hold many records; more than this in one object is taken for an error."""
 
 DEFAULT_ANSATZ = "EfficientSU2"
 """What records without `ansatz_name` were computed with (spec C)."""
@@ -29,6 +29,8 @@ MAX_PATH_SEGMENT = 200
 """Bytes of a value, percent-encoded, that tables are partitioned by: it becomes a folder's name."""
 
 _PARTITION_KEY = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+# In one document a comma stands between two objects, and no string holds a line's end as it is.
+_BETWEEN_DOCUMENTS = re.compile(rb"(?<=\})\s*\n\s*(?=\{)")
 
 
 class DecodeError(ValueError):
@@ -51,7 +53,7 @@ class Decoded:
 
 
 def decode(data: bytes) -> list[Decoded]:
-    """Decode one object: a JSON record, or an Avro container of records of one molecule.
+    """Decode one object: a JSON record or several, each beginning a line, or an Avro container; all of one molecule.
 
     Raises:
         DecodeError: the bytes are neither, or a record violates the declared schema.
@@ -95,8 +97,32 @@ def molecule_of_row(row: Any) -> str:
         raise DecodeError(_first_errors(error)) from error
 
 
+def json_documents(data: bytes) -> list[bytes]:
+    """The JSON objects of a text that begins a new line with each; a text that is anything else is one."""
+    return _BETWEEN_DOCUMENTS.split(data) if b"\n" in data else [data]
+
+
 def _records(data: bytes) -> list[VQEDecoratedResult]:
-    return _decode_avro(data) if data.startswith(AVRO_MAGIC) else [_decode_json(data)]
+    return _decode_avro(data) if data.startswith(AVRO_MAGIC) else _decode_lines(data)
+
+
+def _decode_lines(data: bytes) -> list[VQEDecoratedResult]:
+    documents = json_documents(data)
+    if len(documents) == 1:
+        return [_decode_json(data)]
+    _check_number(len(documents))
+    records = []
+    for number, document in enumerate(documents, 1):
+        try:
+            records.append(_decode_json(document))
+        except DecodeError as error:
+            raise DecodeError(f"record {number} of {len(documents)}: {error}") from error
+    return records
+
+
+def _check_number(records: int) -> None:
+    if records > MAX_RECORDS_PER_OBJECT:
+        raise DecodeError(f"the object holds more than {MAX_RECORDS_PER_OBJECT} records; split it")
 
 
 def _decode_json(data: bytes) -> VQEDecoratedResult:
@@ -118,8 +144,7 @@ def _decode_avro(data: bytes) -> list[VQEDecoratedResult]:
         raise DecodeError(f"damaged Avro container: {type(error).__name__}: {error}") from error
     if not rows:
         raise DecodeError("the Avro container holds no record")
-    if len(rows) > MAX_RECORDS_PER_OBJECT:
-        raise DecodeError(f"the Avro container holds more than {MAX_RECORDS_PER_OBJECT} records; split it")
+    _check_number(len(rows))
     try:
         return [VQEDecoratedResult.model_validate(row) for row in rows]
     except ValidationError as error:

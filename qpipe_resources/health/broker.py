@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, TopicMetadata
 
 from qpipe_resources.health.checks import ANSWER_SECONDS, Finding, counted, failed, fine, warning
@@ -17,6 +18,14 @@ _FRAMING_BYTES = 64 * 1024
 """Room that a topic's limit needs beyond a record: key, headers and the batch around it."""
 _PARTITIONS_ASKED = 100
 """Partitions whose offsets are asked for one after the other."""
+_COORDINATOR_MOVES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+_PAUSE_SECONDS = 0.2
+
+_Answer = TypeVar("_Answer")
 
 
 def check_broker(settings: KafkaSettings) -> Finding:
@@ -115,8 +124,24 @@ class _Client:
 
     def members(self, group: str) -> int:
         """Consumers that are in the group now."""
-        answer = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)[group]
-        return len(answer.result(timeout=ANSWER_SECONDS).members)
+
+        def described() -> int:
+            answer = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)[group]
+            return len(answer.result(timeout=ANSWER_SECONDS).members)
+
+        return coordinated(described)
+
+
+def coordinated(ask: Callable[[], _Answer]) -> _Answer:
+    """What a group's coordinator answers: a cluster that has just started, or lost a broker, chooses one first."""
+    end = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() >= end:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _missing_features(settings: KafkaSettings) -> str:
@@ -164,7 +189,7 @@ def _offsets(settings: KafkaSettings, topic: TopicMetadata) -> tuple[int, int, i
     try:
         numbers = sorted(topic.partitions)[:_PARTITIONS_ASKED]
         partitions = [TopicPartition(settings.topic, number) for number in numbers]
-        for partition in consumer.committed(partitions, timeout=ANSWER_SECONDS):
+        for partition in coordinated(lambda: consumer.committed(partitions, timeout=ANSWER_SECONDS)):
             first, end = _range(consumer, partition)
             landed = partition.offset if partition.offset >= 0 else first
             behind += max(end - landed, 0)

@@ -12,6 +12,7 @@ import pytest
 
 from qpipe_assets.kafka_sink import dead_letters
 from qpipe_assets.kafka_sink.sink import SinkSettings
+from qpipe_assets.tables.decode import decode
 from qpipe_resources.object_store import FolderObjectStore
 from tests.cli.conftest import qpipe, rows
 from tests.fake_kafka import TOPIC, FakeConsumer, FakeDeserializer, FakeLog, FakeMessage, messages, record
@@ -41,7 +42,8 @@ def test_it_lands_in_the_folder_of_a_local_installation(home: Path, connected: C
     asked = connected(FakeLog([*messages(3), FakeMessage(3, b"?")]))
     result = qpipe("sink", "--once", "--servers", "broker:9092", "--group", "mine")
     assert result.exit_code == 0, result.stderr
-    assert len(list((home / "raw-results" / "experiments").rglob("*.json"))) == 3
+    objects = (home / "raw-results" / "experiments").rglob("*.json")
+    assert sum(len(decode(path.read_bytes())) for path in objects) == 3
     assert "3 landed" in result.stderr and "1 dead letters" in result.stderr and "magic byte" in result.stderr
     assert (asked[0].servers, asked[0].group) == ("broker:9092", "mine")
 

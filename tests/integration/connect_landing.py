@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qpipe_assets.kafka_sink.message_landing import MessageLanding
+from qpipe_assets.kafka_sink.message_landing import MessageLanding, Readable
 from qpipe_assets.kafka_sink.patience import Patience
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
@@ -157,7 +157,9 @@ def assert_rows_equal_those_of_the_built_in_sink(
     deserializer = RecordDeserializer(load_kafka_settings())
     landing = MessageLanding(expected.store, deserializer, Patience(print, threading.Event()))
     for message in messages(sandbox):
-        landing.land(message)
+        readable = landing.read(message)
+        assert isinstance(readable, Readable), readable
+        landing.put([readable])
     for installation in (mine, expected):
         for molecule in sorted(installation.discovery.by_molecule()):
             installation.ingest().run(molecule)

@@ -11,11 +11,13 @@ import fastavro
 import orjson
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qpipe_assets.tables.decode import (
     MAX_RECORDS_PER_OBJECT,
     DecodeError,
     decode,
+    json_documents,
     molecule_of_json,
     molecule_of_row,
 )
@@ -27,6 +29,15 @@ from tests.synthetic import plain_record
 from tests.tables.records import changed, records
 
 EXAMPLES = settings(max_examples=60)
+JSON_OBJECTS = st.dictionaries(
+    st.text(),
+    st.recursive(
+        st.none() | st.text(alphabet='{}\n\r "a') | st.integers(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
 STEP = "vqe_result.iteration_list.0"
 
 
@@ -102,6 +113,26 @@ def test_a_record_s_own_identity_is_kept() -> None:
 def test_an_avro_container_may_hold_several_records_of_one_molecule() -> None:
     decoded = decode(as_avro(plain_record(1), plain_record(2)))
     assert [item.row["vqe_result"]["initial_data"]["seed"] for item in decoded] == [1, 2]
+
+
+@pytest.mark.parametrize("between", [b"\n", b"\r\n", b" \n\n"])
+@pytest.mark.parametrize("indent", [0, 2])
+def test_a_text_may_hold_several_json_records_of_one_molecule_a_line_each(between: bytes, indent: int) -> None:
+    texts = [json.dumps(plain_record(n), indent=indent or None).encode() for n in (1, 2, 3)]
+    assert decode(between.join(texts) + b"\n") == [decode(text)[0] for text in texts]
+
+
+def test_of_several_json_records_the_one_that_is_none_is_named() -> None:
+    with pytest.raises(DecodeError, match=r"record 2 of 2: .*vqe_result"):
+        decode(as_json(plain_record(1)) + b'\n{"a": 1}')
+    with pytest.raises(DecodeError, match="more than 1000 records"):
+        decode(b"\n".join([b"{}"] * 1001))
+
+
+@given(st.lists(JSON_OBJECTS, min_size=1, max_size=5), st.sampled_from([None, 1]))
+def test_json_documents_are_told_apart_whatever_they_hold(documents: list[dict[str, Any]], indent: int | None) -> None:
+    texts = [json.dumps(document, indent=indent, ensure_ascii=False).encode() for document in documents]
+    assert json_documents(b"\n".join(texts)) == texts
 
 
 def test_an_avro_container_of_an_old_writer_is_read_with_the_later_fields_filled() -> None:
