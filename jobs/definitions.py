@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from jobs.jobs import JOBS
+from jobs.jobs import JOBS, maintenance
 from jobs.landing_sink import landing_sink
 from jobs.schedules import SCHEDULES
 from jobs.sensors import SENSORS
@@ -17,11 +17,12 @@ from qpipe_assets.ml_tables import ml_tables
 from qpipe_assets.normalized_tables import normalized_tables, processing_metadata
 from qpipe_assets.partitions import add_catalogue
 from qpipe_assets.raw_vqe_objects import raw_vqe_objects
+from qpipe_assets.table_maintenance import table_maintenance
 from qpipe_assets.vqe_runs import vqe_runs
 from qpipe_resources.deployment import resources_for
 from qpipe_resources.settings import load_settings
 
-ASSETS = [vqe_runs, raw_vqe_objects, normalized_tables, processing_metadata, ml_tables]
+ASSETS = [vqe_runs, raw_vqe_objects, normalized_tables, processing_metadata, ml_tables, table_maintenance]
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -36,7 +37,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[*JOBS, landing_sink],
+        jobs=[*JOBS, maintenance, landing_sink],
         schedules=SCHEDULES,
         sensors=SENSORS,
         # One process a run: a process for each of its small steps would import everything again (ten times slower).

@@ -38,5 +38,12 @@ vqe_experiment = dg.define_asset_job(
     selection=_RUNS | _FEATURES | _ML,
     description="A molecule from its geometry to the ML tables: simulate, land, ingest, build features.",
 )
+maintenance = dg.define_asset_job(
+    "maintenance",
+    selection=dg.AssetSelection.assets("table_maintenance"),
+    tags=_TABLE_TAGS,
+    description="Small files, old snapshots and orphan files of all tables.",
+)
 
 JOBS = [quantum_feature_processing, quantum_ml_feature_processing, molecule_processing, vqe_experiment]
+"""Those of a molecule."""

@@ -1,10 +1,10 @@
-"""The schedules: a daily reconciliation that asks only for molecules with something to do, and the sink's runs."""
+"""The schedules: a daily reconciliation for molecules with something to do, nightly maintenance, the sink's runs."""
 
 import datetime as dt
 
 import dagster as dg
 
-from jobs.jobs import JOBS, molecule_processing
+from jobs.jobs import JOBS, maintenance, molecule_processing
 from jobs.landing_sink import landing_sink
 from jobs.pending import pending_work
 from jobs.requests import IN_PROGRESS, IN_PROGRESS_TRUSTED_FOR, run_requests
@@ -46,4 +46,14 @@ def landing(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipRea
     return dg.RunRequest()
 
 
-SCHEDULES = [daily_processing, landing]
+nightly_maintenance = dg.ScheduleDefinition(
+    name="nightly_maintenance",
+    job=maintenance,
+    # After midnight's claims and the nightly processing, whose batches close the day before.
+    cron_schedule="0 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night: small files of closed days, old snapshots, orphan files.",
+)
+
+SCHEDULES = [daily_processing, landing, nightly_maintenance]

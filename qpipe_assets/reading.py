@@ -5,27 +5,31 @@ from qpipe_assets.reading import open_lakehouse
 lakehouse = open_lakehouse()
 lakehouse.table("vqe_results").to_pandas()
 lakehouse.table("vqe_results", as_of="v_incr_...").to_polars()
+lakehouse.sql("select count(*) from vqe_results at (version => 'v_incr_...')")
+lakehouse.diff("vqe_results", "v_incr_...", "now").change()
 lakehouse.record("3f2a")
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
+from qpipe_resources.lakehouse_versions import Version
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
+    from qpipe_resources.lakehouse_diff import TableDiff
     from simulation.record import VQEDecoratedResult
 
-AsOf = str | int | dt.datetime | None
+_PROVENANCE = ("processing_timestamp", "processing_date", "processing_batch_id", "processing_name")
+"""Columns that tell which batch wrote a row, and nothing of the run."""
 
 
 class UnknownExperimentError(LookupError):
@@ -37,7 +41,7 @@ class TableView:
     """One table at one version; read when it is converted."""
 
     name: str
-    as_of: AsOf
+    as_of: Version
     _installation: Installation
 
     def to_arrow(self) -> pa.Table:
@@ -72,7 +76,7 @@ class LakehouseReader:
         """Names of all tables."""
         return schemas.names(schemas.ALL)
 
-    def table(self, name: str, as_of: AsOf = None) -> TableView:
+    def table(self, name: str, as_of: Version = None) -> TableView:
         """A table now, or as of a tag (or batch id), a snapshot id, or a moment.
 
         Raises:
@@ -80,9 +84,25 @@ class LakehouseReader:
         """
         return TableView(schemas.table(name).name, as_of, self.installation)
 
-    def sql(self, query: str, as_of: AsOf = None) -> pa.Table:
-        """Run a DuckDB query over the tables it names."""
-        return self.installation.lakehouse.sql(query, self.tables, as_of)
+    def sql(self, query: str, as_of: Version = None) -> pa.Table:
+        """Run a DuckDB query over the tables it names; one may have a version of its own.
+
+        `t at (version => 'tag')`, `t at (timestamp => '2026-11-21')`; `as_of` is for the others. Count, minimum and
+        maximum of a table or a partition come from Iceberg's manifests where these know them exactly.
+        """
+        # The record's numbers are finite; the ML tables' need not be: the slope of a run of one step is none.
+        return self.installation.lakehouse.sql(query, self.tables, as_of, finite=schemas.NORMALIZED_NAMES)
+
+    def diff(self, name: str, before: Version, after: Version = None) -> TableDiff:
+        """What changed in a table between two versions, paired by the table's key.
+
+        Raises:
+            KeyError: there is no such table.
+            UnknownVersionError: the table has no such version.
+        """
+        declared = schemas.table(name)
+        provenance = [column for column in _PROVENANCE if column not in declared.key]
+        return self.installation.lakehouse.diff(name, before, after, declared.key, provenance)
 
     def record(self, experiment_id: str) -> VQEDecoratedResult:
         """The record of an ingested run, from its raw object.

@@ -17,8 +17,8 @@ NO_RETRIES_TAG = "qpipe/no_retries"
 @contextmanager
 def refused_input_is_final(context: dg.AssetExecutionContext) -> Iterator[None]:
     """Inside, an error that no retry can mend ends the run at once; others are left to RETRIES."""
-    from qpipe_assets.tables.ingest import StagingLostError
     from qpipe_assets.tables.ml_features import FanOutError
+    from qpipe_assets.tables.staging import StagingLostError
 
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,9 @@ FormatOption = Annotated[Format, typer.Option("--format", help="Form of the prin
 AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", help="Read the tables as they were: a tag (or batch), a snapshot id, or ISO 8601 time."),
+]
+ParquetOption = Annotated[
+    Path | None, typer.Option("--parquet", help="Write the rows into this Parquet file, and print none.")
 ]
 
 
@@ -47,20 +51,35 @@ def tables(form: FormatOption = Format.TABLE) -> None:
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="SELECT over the Iceberg tables, in DuckDB's SQL.")],
+    query: Annotated[
+        str,
+        typer.Argument(
+            help="SELECT over the Iceberg tables, in DuckDB's SQL. A table may say its own version: "
+            "t AT (VERSION => 'tag'), t AT (TIMESTAMP => '2026-11-21')."
+        ),
+    ],
     as_of: AsOfOption = None,
     form: FormatOption = Format.TABLE,
+    parquet: ParquetOption = None,
 ) -> None:
     """Query the tables with SQL, now or as of a tag, snapshot or time."""
     import duckdb
 
     from qpipe_assets.reading import open_lakehouse
 
+    if parquet is not None and (parquet.is_dir() or not parquet.parent.is_dir()):
+        fail(f"--parquet is {str(parquet)!r}, expected a file in a folder that is there: name another")
     try:
         result = open_lakehouse().sql(query, as_of=as_of)
     except duckdb.Error as error:
         fail(f"the query failed: {error}")
-    print_rows(result.to_pylist(), form)
+    if parquet is None:
+        print_rows(result.to_pylist(), form)
+        return
+    import pyarrow.parquet as pq
+
+    pq.write_table(result, parquet)
+    print(f"{parquet}: {result.num_rows} rows", file=sys.stderr)
 
 
 def why(

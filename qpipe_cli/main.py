@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from qpipe_cli import data, demo, doctor, estimate, home, molecules, replay, report, scan, simulate, sink
+from qpipe_cli import (
+    data,
+    demo,
+    diff,
+    doctor,
+    estimate,
+    home,
+    maintain,
+    molecules,
+    replay,
+    report,
+    scan,
+    simulate,
+    sink,
+)
 
 app = typer.Typer(
     help="Data platform for variational quantum eigensolver (VQE) experiments.",
@@ -17,8 +31,10 @@ app = typer.Typer(
 app.command()(molecules.molecules)
 app.command()(data.tables)
 app.command()(data.sql)
+app.command()(diff.diff)
 app.command()(data.why)
 app.command()(report.report)
+app.command()(maintain.maintain)
 app.command()(home.home)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
@@ -33,12 +49,13 @@ def run() -> None:
     """Run the command: one line on standard error, and exit code 2 for input that cannot be used, 1 for a service."""
     from qpipe_resources.errors import ServiceError
     from qpipe_resources.kafka.settings import KafkaSettingsError
-    from qpipe_resources.lakehouse_reads import UnknownVersionError
+    from qpipe_resources.lakehouse_versions import UnknownVersionError
+    from qpipe_resources.schema_evolution import SchemaRefusedError
     from qpipe_resources.settings import SettingsError
 
     try:
         app()
-    except (SettingsError, KafkaSettingsError, UnknownVersionError) as error:
+    except (SettingsError, KafkaSettingsError, UnknownVersionError, SchemaRefusedError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except ServiceError as error:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from qpipe_resources.catalog_database import (
     SQLITE_TIMEOUT,
@@ -23,21 +23,22 @@ from qpipe_resources.catalog_database import (
     open_engine,
     postgresql_url,
 )
+from qpipe_resources.commits import Commit, rows_added, tag_new_snapshots
 from qpipe_resources.errors import ServiceError
-from qpipe_resources.lakehouse_reads import CATALOG, LakehouseReads, batch_tags
+from qpipe_resources.lakehouse_reads import CATALOG, LakehouseReads
+from qpipe_resources.lakehouse_versions import batch_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.fs import FileSystem
     from pydantic import SecretStr
     from pyiceberg.catalog.sql import SqlCatalog
-    from pyiceberg.partitioning import PartitionSpec
-    from pyiceberg.schema import Schema
     from pyiceberg.table import Table as IcebergTable
-    from pyiceberg.table import Transaction
     from sqlalchemy import URL, Engine
 
+    from qpipe_resources.data_files import WriteTarget, Written
     from qpipe_resources.s3_files import S3Files
+    from qpipe_resources.table_declaration import TableDeclaration
 
 _Result = TypeVar("_Result")
 
@@ -49,40 +50,12 @@ TABLE_PROPERTIES = {
 }
 
 
-class TableDeclaration(Protocol):
-    """What the lakehouse must know of a table to create it."""
-
-    @property
-    def name(self) -> str:
-        """Name inside the namespace."""
-
-    @property
-    def comment(self) -> str:
-        """One sentence about the table."""
-
-    def iceberg_schema(self) -> Schema:
-        """Columns with documentation."""
-
-    def partition_spec(self) -> PartitionSpec:
-        """Partition fields."""
+_AGREED = "qpipe.declarations"
+"""Property of the namespace: fingerprint of the declarations that its tables agree with."""
 
 
 class LostMetadataError(ServiceError):
     """The catalog names a table's metadata file that is not there: the warehouse was emptied, moved or never shared."""
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One snapshot of one table: written by this call, or found because it had been written before.
-
-    `retained_tags` is the number of tags the table had when it was loaded.
-    """
-
-    table: str
-    tag: str
-    snapshot_id: int
-    written: bool
-    retained_tags: int
 
 
 class Lakehouse(LakehouseReads):
@@ -164,7 +137,10 @@ class Lakehouse(LakehouseReads):
         has_ledger: Callable[[Engine], bool],
         create_ledger: Callable[[Engine], None],
     ) -> None:
-        """Create catalog, namespace, tables and ledger where missing; safe for processes that start together.
+        """Create catalog, namespace, tables and ledger where missing, and columns that were declared since.
+
+        Safe for processes that start together. The namespace remembers the declarations that its tables agree with,
+        so that no table is loaded where nothing has changed.
 
         Args:
             tables: that there have to be.
@@ -172,6 +148,7 @@ class Lakehouse(LakehouseReads):
             create_ledger: creates what is missing of it.
 
         Raises:
+            SchemaRefusedError: a declaration contradicts its table; nothing was changed.
             CatalogUnavailableError: the database does not answer.
             CatalogRefusedError: the database refuses.
         """
@@ -184,13 +161,22 @@ class Lakehouse(LakehouseReads):
         has_ledger: Callable[[Engine], bool],
         create_ledger: Callable[[Engine], None],
     ) -> None:
+        from qpipe_resources.schema_evolution import agree
+
         # The ledger comes last: with it there is a catalog, which may be made by one process only.
-        if self._lock_file is None and has_ledger(self.engine) and not self._missing(tables):
+        if self._lock_file is None and has_ledger(self.engine) and not self._missing(tables) and self._agreed(tables):
             return
         with lock_across_processes(self.engine, "qpipe first start", self._lock_file):
-            if missing := self._missing(tables):
+            missing = self._missing(tables)
+            if missing:
                 self._create(missing)
+            if not self._agreed(tables):
+                agree(self, [table for table in tables if table not in missing])
+                self.catalog.update_namespace_properties(self.namespace, updates={_AGREED: _fingerprint(tables)})
             create_ledger(self.engine)
+
+    def _agreed(self, tables: list[TableDeclaration]) -> bool:
+        return self.catalog.load_namespace_properties(self.namespace).get(_AGREED) == _fingerprint(tables)
 
     def _missing(self, tables: list[TableDeclaration]) -> list[TableDeclaration]:
         present = {name for _, name in self._list_tables()}
@@ -254,13 +240,18 @@ class Lakehouse(LakehouseReads):
                 missing = str(error)
 
     def append(
-        self, name: str, data: pa.Table, batch_id: str, still_wanted: Callable[[], bool] = lambda: True
+        self,
+        name: str,
+        data: pa.Table | Callable[[IcebergTable], Written],
+        batch_id: str,
+        still_wanted: Callable[[], bool] = lambda: True,
     ) -> Commit | None:
-        """Append `data` and tag the snapshot in one atomic commit, at most once for each batch.
+        """Append rows and tag the snapshot in one atomic commit, at most once for each batch.
 
         Args:
             name: the table.
-            data: rows in the table's Arrow schema; at least one.
+            data: rows in the table's Arrow schema, or what writes their files for the table as it was loaded. They are
+                written once, whoever else commits meanwhile.
             batch_id: names the tag: `v_<batch>` on the table's first snapshot, `v_incr_<batch>` after.
             still_wanted: asked after the table was loaded and before it is written; a rebuild that withdraws the
                 batch first changes the answer and then moves the table, so a stale write loses either way.
@@ -271,18 +262,35 @@ class Lakehouse(LakehouseReads):
         Raises:
             LakehouseBusyError: other writers kept winning.
         """
+        from qpipe_resources.data_files import write_data_files
+
+        made: list[Written] = []
 
         def write(table: IcebergTable) -> Commit:
             from qpipe_resources.iceberg_transaction import CachedTransaction
 
-            self._add_missing_columns(table, data.schema)
+            if not made or not made[0].fits(table.metadata):
+                made[:] = [data(table) if callable(data) else write_data_files(table, data)]
+            written = made[0]
+            if not written.rows:
+                return Commit(name, None, None, False, len(table.refs()) - 1)
             tag = batch_tags(batch_id)[table.current_snapshot() is not None]
             with CachedTransaction(table) as transaction:
-                transaction.append(data, snapshot_properties={"qpipe.batch-id": batch_id})
-                snapshot_id = _tag_new_snapshots(transaction, table, tag)
-            return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
+                update = transaction.update_snapshot(snapshot_properties={"qpipe.batch-id": batch_id})
+                with update.merge_append() as snapshot:
+                    for file in written.files:
+                        snapshot.append_data_file(file)
+                snapshot_id = tag_new_snapshots(transaction, table, tag)
+            return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1, written.rows)
 
-        return self._commit_once(name, batch_tags(batch_id), still_wanted, write)
+        return self.commit_once(name, batch_tags(batch_id), still_wanted, write)
+
+    def write_target(self, name: str) -> WriteTarget:
+        """The table as other processes need it to write its data files."""
+        from qpipe_resources.data_files import WriteTarget
+
+        files = self._files.properties if self._files else {}
+        return WriteTarget(self.load(name).metadata.model_dump_json(), files)
 
     def delete_molecule(
         self, name: str, molecule: str, rebuild_id: str, still_wanted: Callable[[], bool]
@@ -300,10 +308,10 @@ class Lakehouse(LakehouseReads):
                     # A partition key was validated: it holds nothing that an expression could mistake.
                     transaction.delete(f"molecule == '{molecule}'", snapshot_properties=properties)
                 transaction.append(empty, snapshot_properties=properties)
-                snapshot_id = _tag_new_snapshots(transaction, table, tag)
+                snapshot_id = tag_new_snapshots(transaction, table, tag)
             return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
 
-        return self._commit_once(name, (tag,), still_wanted, write)
+        return self.commit_once(name, (tag,), still_wanted, write)
 
     def expire(self, name: str, choose: Callable[[dict[str, dt.datetime]], list[str]]) -> list[str]:
         """Remove the tags that `choose` picks among tag -> time, and the snapshots that are left without a tag.
@@ -311,44 +319,37 @@ class Lakehouse(LakehouseReads):
         Returns:
             The removed tags.
         """
+        from qpipe_resources import snapshot_expiry
+
         removed: list[str] = []
 
-        def write(table: IcebergTable) -> Commit | None:
-            from pyiceberg.table.update.snapshot import ExpireSnapshots, ManageSnapshots
-
-            from qpipe_resources.iceberg_transaction import CachedTransaction
-
-            times = {s.snapshot_id: _moment(s.timestamp_ms) for s in table.snapshots()}
-            current = table.current_snapshot()
-            tags = {t: r.snapshot_id for t, r in table.refs().items() if r.snapshot_ref_type == "tag"}
-            removed[:] = [
-                tag
-                for tag in choose({tag: times[snapshot] for tag, snapshot in tags.items()})
-                if current is None or tags[tag] != current.snapshot_id
-            ]
-            # A snapshot stays while a tag or branch of somebody else holds it.
-            held = {reference.snapshot_id for ref, reference in table.refs().items() if ref not in removed}
-            unneeded = sorted({tags[tag] for tag in removed} - held)
+        def write(table: IcebergTable) -> None:
+            removed[:] = snapshot_expiry.chosen(table, choose)
             if removed:
-                with CachedTransaction(table) as transaction:
-                    with ManageSnapshots(transaction) as manage:
-                        for tag in removed:
-                            manage.remove_tag(tag)
-                    if unneeded:
-                        with ExpireSnapshots(transaction) as expire:
-                            expire.by_ids(unneeded)
-            return None
+                snapshot_expiry.remove(table, removed)
 
-        self._commit_once(name, (), lambda: True, write)
+        self.commit_once(name, (), lambda: True, write)
         return removed
 
-    def _commit_once(
+    def commit_once(
         self,
         name: str,
         tags: tuple[str, ...],
         still_wanted: Callable[[], bool],
         write: Callable[[IcebergTable], Commit | None],
     ) -> Commit | None:
+        """Do `write` on the loaded table until it commits, or one of `tags` tells that it has, or it is not wanted.
+
+        Args:
+            name: the table.
+            tags: of which `write` sets one, in its commit.
+            still_wanted: asked after the table was loaded and before it is written.
+            write: one attempt; it must commit with compare-and-swap, and may be called again after it has committed
+                where it sets no tag.
+
+        Raises:
+            LakehouseBusyError: other writers kept winning.
+        """
         from pyiceberg.exceptions import CommitFailedException
         from sqlalchemy.exc import DBAPIError
 
@@ -358,7 +359,8 @@ class Lakehouse(LakehouseReads):
             references = table.refs()
             for tag in tags:
                 if tag in references:
-                    return Commit(name, tag, references[tag].snapshot_id, False, len(references) - 1)
+                    found = references[tag].snapshot_id
+                    return Commit(name, tag, found, False, len(references) - 1, rows_added(table, found))
             if not still_wanted():
                 return None
             try:
@@ -373,26 +375,6 @@ class Lakehouse(LakehouseReads):
             except DBAPIError as error:
                 attempts.failed(error)
 
-    def _add_missing_columns(self, table: IcebergTable, schema: pa.Schema) -> None:
-        # A newer qpipe adds columns to its declarations; the tables of an older one grow with their next batch.
-        missing = [column for column in schema.names if column not in table.schema().column_names]
-        if missing:
-            with table.update_schema() as update:
-                update.union_by_name(schema)
 
-
-def _tag_new_snapshots(transaction: Transaction, table: IcebergTable, tag: str) -> int:
-    """Tag every snapshot the transaction has staged: the last with `tag`, those before it with `tag`.1, .2, ..."""
-    from pyiceberg.table.update.snapshot import ManageSnapshots
-
-    before = {snapshot.snapshot_id for snapshot in table.snapshots()}
-    staged = [s.snapshot_id for s in transaction.table_metadata.snapshots if s.snapshot_id not in before]
-    with ManageSnapshots(transaction) as manage:
-        for position, snapshot_id in enumerate(staged[:-1], start=1):
-            manage.create_tag(snapshot_id, f"{tag}.{position}")
-        manage.create_tag(staged[-1], tag)
-    return staged[-1]
-
-
-def _moment(milliseconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+def _fingerprint(tables: list[TableDeclaration]) -> str:
+    return sha256("".join(table.fingerprint for table in tables).encode()).hexdigest()

@@ -1,28 +1,22 @@
-"""Reading the lakehouse: which snapshot a version means, data files as Arrow datasets, SQL over them."""
+"""Reading the lakehouse: a table at any version as an Arrow dataset, SQL over tables, what changed between versions."""
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
+
+from qpipe_resources.lakehouse_versions import Version
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.fs import FileSystem
     from pyiceberg.table import Table as IcebergTable
 
+    from qpipe_resources.lakehouse_diff import TableDiff
+    from qpipe_resources.table_version import TableVersion
+
 CATALOG = "quantum_catalog"
-
-
-class UnknownVersionError(LookupError):
-    """The table has no such tag, snapshot or moment."""
-
-
-def batch_tags(batch_id: str) -> tuple[str, str]:
-    """The two names a batch's tag can have: on a table's first snapshot, and on any later one."""
-    return f"v_{batch_id}", f"v_incr_{batch_id}"
 
 
 class LakehouseReads(ABC):
@@ -39,52 +33,19 @@ class LakehouseReads(ABC):
     def load(self, name: str) -> IcebergTable:
         """The table's current state."""
 
-    def resolve(self, name: str, as_of: str | int | dt.datetime | None) -> tuple[IcebergTable, int | None]:
-        """The table and the snapshot that `as_of` means: a tag (or batch id), a snapshot id, or a moment.
-
-        Returns:
-            Table and snapshot id; the id is None when the table had no rows then.
+    def version(self, name: str, as_of: Version = None) -> TableVersion:
+        """The table as of a tag (or batch id), a snapshot id, a moment, or now.
 
         Raises:
-            UnknownVersionError: no such tag or snapshot; names those that are retained.
+            UnknownVersionError: no such version; names those that are retained.
         """
-        table = self.load(name)
-        if as_of is None:
-            current = table.current_snapshot()
-            return table, current.snapshot_id if current else None
-        references = table.refs()
-        text = str(as_of)
-        for tag in (text, *batch_tags(text.removeprefix("v_incr_").removeprefix("v_"))):
-            if tag in references:
-                return table, references[tag].snapshot_id
-        if text.isdigit() and table.snapshot_by_id(int(text)) is not None:
-            return table, int(text)
-        moment = _parse_moment(as_of)
-        if moment is None:
-            tags = ", ".join(sorted(t for t in references if t != "main")) or "none"
-            raise UnknownVersionError(
-                f"table {name} has no tag, snapshot or moment {text!r}; a moment is ISO 8601; retained tags: {tags}"
-            )
-        snapshot = table.snapshot_as_of_timestamp(int(moment.timestamp() * 1000))
-        return table, snapshot.snapshot_id if snapshot else None
+        from qpipe_resources.table_version import version_of
 
-    def dataset(self, name: str, as_of: str | int | dt.datetime | None = None) -> Any:
+        return version_of(self.load(name), name, self.data_files, as_of)
+
+    def dataset(self, name: str, as_of: Version = None) -> Any:
         """The table's data files as a lazily read Arrow dataset (columns and filters are pushed down)."""
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-        from pyiceberg.io.pyarrow import schema_to_pyarrow
-
-        table, snapshot_id = self.resolve(name, as_of)
-        schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-        files = []
-        for task in table.scan(snapshot_id=snapshot_id).plan_files() if snapshot_id is not None else ():
-            if task.delete_files:
-                return ds.dataset(table.scan(snapshot_id=snapshot_id).to_arrow())
-            files.append(task.file.file_path.partition("://")[2])
-        if not files:
-            return ds.dataset(pa.table({f.name: pa.array([], f.type) for f in schema}))
-        nullable = pa.schema([f.with_nullable(True) for f in schema])
-        return ds.dataset(files, format="parquet", schema=nullable, filesystem=self.data_files)
+        return self.version(name, as_of).dataset()
 
     def added_by(self, name: str, snapshot_id: int) -> pa.Table | None:
         """The rows that one snapshot added, at the cost of these rows alone; None when it is not retained."""
@@ -109,25 +70,38 @@ class LakehouseReads(ABC):
         schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
         return ds.FileSystemDataset(fragments, schema, parquet).to_table()
 
-    def arrow(self, name: str, as_of: str | int | dt.datetime | None = None) -> pa.Table:
+    def arrow(self, name: str, as_of: Version = None) -> pa.Table:
         """The whole table as Arrow."""
-        return self.dataset(name, as_of).to_table()
+        return self.version(name, as_of).dataset(()).to_table()
 
-    def sql(self, query: str, tables: Iterable[str], as_of: str | int | dt.datetime | None = None) -> pa.Table:
+    def sql(
+        self, query: str, tables: Collection[str], as_of: Version = None, *, finite: Collection[str] = ()
+    ) -> pa.Table:
         """Run one query with DuckDB over those of `tables` that it names, each read lazily from its data files.
 
         Tables answer to their plain name and to `quantum_catalog.<namespace>.<name>`.
-        """
-        import duckdb
 
-        with duckdb.connect() as connection:
-            connection.execute(f"attach ':memory:' as {CATALOG}; create schema {CATALOG}.{self.namespace}")
-            for name in tables:
-                if re.search(rf"\b{name}\b", query):
-                    connection.register(f"_{name}", self.dataset(name, as_of))
-                    connection.execute(f"create view {CATALOG}.{self.namespace}.{name} as select * from _{name}")
-            connection.execute(f"use {CATALOG}.{self.namespace}")
-            return connection.sql(query).to_arrow_table()
+        Args:
+            query: may say a version itself: `t AT (VERSION => 'tag')`, `t AT (TIMESTAMP => '2026-11-21')`.
+            tables: that it may name.
+            as_of: version of the tables for which it says none.
+            finite: of them, those whose doubles are never NaN: their maxima are known without reading.
+        """
+        from qpipe_resources import lakehouse_sql
+
+        space = lakehouse_sql.TableSpace(CATALOG, self.namespace, tables, finite)
+        return lakehouse_sql.run(query, space, self.version, as_of)
+
+    def diff(
+        self, name: str, before: Version, after: Version, key: Sequence[str], provenance: Collection[str] = ()
+    ) -> TableDiff:
+        """What changed in a table between two versions; see TableDiff."""
+        from qpipe_resources.lakehouse_diff import TableDiff
+        from qpipe_resources.table_version import version_of
+
+        table = self.load(name)
+        earlier, later = (version_of(table, name, self.data_files, version) for version in (before, after))
+        return TableDiff(earlier, later, tuple(key), tuple(provenance))
 
 
 def _content(table: IcebergTable, location: str) -> pa.BufferReader:
@@ -135,13 +109,3 @@ def _content(table: IcebergTable, location: str) -> pa.BufferReader:
 
     with table.io.new_input(location).open() as file:
         return pa.BufferReader(file.read())
-
-
-def _parse_moment(value: str | int | dt.datetime) -> dt.datetime | None:
-    if isinstance(value, dt.datetime):
-        return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-    try:
-        moment = dt.datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

@@ -56,6 +56,11 @@ class Settings(BaseModel):
     expire_every: Annotated[int, Field(ge=1)] = Field(
         32, description="QPIPE_EXPIRE_EVERY: expirable snapshots of a table that trigger an expiry."
     )
+    orphan_days: Annotated[int, Field(ge=1)] = Field(
+        3,
+        description="QPIPE_ORPHAN_DAYS: days after which a file that no retained version of a table needs is removed; "
+        "more than any ingest, commit or query takes.",
+    )
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None,
         description="QPIPE_WORKERS: simulation processes; half the cores, at least one and at most eight, when unset.",

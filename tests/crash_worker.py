@@ -7,6 +7,7 @@ fork: each worker opens its own installation.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import importlib
 import multiprocessing
@@ -32,8 +33,11 @@ _IMPORTED_LAZILY = (
     "pyiceberg.catalog.sql",
     "pyiceberg.io.pyarrow",
     "qpipe_assets.tables.ingest",
+    "qpipe_assets.tables.maintenance_pass",
     "qpipe_assets.tables.ml_features",
+    "qpipe_resources.file_rewrites",
     "qpipe_resources.iceberg_transaction",
+    "qpipe_resources.stored_files",
     "rich.console",
     "rich.table",
     "sqlalchemy.dialects.sqlite",
@@ -43,7 +47,9 @@ for _name in _IMPORTED_LAZILY:
 
 IMPORTED_BY = os.getpid()
 Step = tuple[str, str]
-"""What to do and for which molecule: 'ingest', 'rebuild', 'ml', or 'open' alone."""
+"""What to do and for which molecule: 'ingest', 'rebuild', 'ml'; 'maintain' a table (all: ''); or 'open' alone."""
+LATER = dt.timedelta(days=5)
+"""How far ahead the clock of 'maintain' is: today is over then, and files of today are old."""
 
 
 def perform(settings: Settings, steps: Sequence[Step]) -> None:
@@ -54,6 +60,8 @@ def perform(settings: Settings, steps: Sequence[Step]) -> None:
             installation.ml_features().run(molecule)
         elif action in ("ingest", "rebuild"):
             installation.ingest().run(molecule, rebuild=action == "rebuild")
+        elif action == "maintain":
+            installation.maintenance().run([molecule] if molecule else None, now=dt.datetime.now(dt.UTC) + LATER)
 
 
 def _main(settings: Settings, steps: Sequence[Step], channel: Connection) -> None:

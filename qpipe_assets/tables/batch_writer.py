@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables.ledger import Ledger
@@ -10,8 +11,13 @@ from qpipe_assets.tables.maintenance import Retention, expire_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyiceberg.table import Table as IcebergTable
 
-    from qpipe_resources.lakehouse import Commit, Lakehouse
+    from qpipe_resources.commits import Commit
+    from qpipe_resources.data_files import Written
+    from qpipe_resources.lakehouse import Lakehouse
+
+    Rows = Callable[[IcebergTable], Written]
 
 
 class BatchWriter:
@@ -22,8 +28,8 @@ class BatchWriter:
         self._ledger = ledger
         self._retention = retention
 
-    def write(self, name: str, data: pa.Table, batch: Batch, while_in: str) -> Commit | None:
-        """Append the rows while the batch is in state `while_in` and not in the table.
+    def write(self, name: str, data: pa.Table | Rows, batch: Batch, while_in: str) -> Commit | None:
+        """Append rows (or what writes their files) while the batch is in state `while_in` and not in the table.
 
         The ledger is asked besides the tag, which may have come, been recorded and expired again.
 
@@ -40,7 +46,7 @@ class BatchWriter:
 
         commit = self._lakehouse.append(name, data, batch.batch_id, wanted)
         if commit is not None:
-            made = TableCommit(name, data.num_rows, commit.snapshot_id, commit.tag)
+            made = TableCommit(name, commit.rows, commit.snapshot_id, commit.tag)
             self._ledger.record_commits(batch.batch_id, [made])
             if commit.retained_tags >= self._retention.trigger:
                 expire_tags(self._lakehouse, self._ledger, name, self._retention)

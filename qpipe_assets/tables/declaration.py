@@ -43,12 +43,16 @@ class Table:
         """Names of the columns in order."""
         return [column.name for column in self.columns]
 
+    @property
+    def fingerprint(self) -> str:
+        """Differs when a column, its type, place or documentation, or the partition does."""
+        return repr((self.name, self.partition, self.columns))
+
     def arrow_schema(self) -> pa.Schema:
         """The Arrow schema of data that is appended to the table."""
         import pyarrow as pa
 
         fields = [
-            # pyiceberg takes the documentation from here when a table grows the column.
             pa.field(c.name, arrow_type(c.type), nullable=not c.required, metadata={"doc": c.described})
             for c in self.columns
         ]

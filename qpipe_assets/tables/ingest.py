@@ -9,46 +9,28 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.batch_writer import BatchWriter
-from qpipe_assets.tables.decode import Decoded, DecodeError, decode, valid_partition_key
+from qpipe_assets.tables.decode import valid_partition_key
 from qpipe_assets.tables.discovery import Discovery, Limits
-from qpipe_assets.tables.flatten import PROCESSING_NAME, BatchConstants, flatten
+from qpipe_assets.tables.engine import Examined, TableEngine
+from qpipe_assets.tables.flatten import PROCESSING_NAME
 from qpipe_assets.tables.ledger import Ledger, RebuildPendingError
-from qpipe_assets.tables.ledger_queries import too_large
-from qpipe_assets.tables.ledger_tables import OPEN, Batch, Candidate, TableCommit
-from qpipe_assets.tables.maintenance import STAGING, Retention, sweep_staging
+from qpipe_assets.tables.ledger_tables import OPEN, Batch, TableCommit
+from qpipe_assets.tables.maintenance import Retention
 from qpipe_assets.tables.report import Log, Report
-from qpipe_resources.object_store import (
-    InvalidKeyError,
-    ObjectChangedError,
-    ObjectInfo,
-    ObjectMissingError,
-    ObjectStore,
-)
-from qpipe_resources.serialization import arrow_schema
+from qpipe_assets.tables.staging import Staging, StagingLostError
+from qpipe_resources.object_store import ObjectInfo, ObjectMissingError, ObjectStore
 
 if TYPE_CHECKING:
     from qpipe_resources.lakehouse import Lakehouse
 
 NO_CHANGES = "no_changes"
-
-
-class StagingLostError(RuntimeError):
-    """The staging file of an open batch is gone; only a rebuild of the molecule can help."""
-
-
-@dataclass(frozen=True)
-class _Staged:
-    """A decoded object with the etag of the content that was decoded."""
-
-    info: ObjectInfo
-    records: list[Decoded]
 
 
 class Ingest:
@@ -61,10 +43,12 @@ class Ingest:
         ledger: Ledger,
         limits: Limits,
         retention: Retention,
+        engine: TableEngine,
         log: Log = lambda line: None,
     ) -> None:
         self._lakehouse = lakehouse
-        self._store = store
+        self._engine = engine
+        self._staging = Staging(store)
         self._ledger = ledger
         self._limits = limits
         self._writer = BatchWriter(lakehouse, ledger, retention)
@@ -92,7 +76,7 @@ class Ingest:
         report = Report(molecule, rows=dict.fromkeys(tables, 0))
         if rebuild:
             self._ledger.request_rebuild(molecule)
-        sweep_staging(self._store, self._ledger)
+        self._staging.sweep(self._ledger)
         while not self._pass(molecule, tables, report):
             self._log(f"{molecule}: a rebuild was asked for meanwhile; starting over")
         for name in tables:
@@ -127,7 +111,7 @@ class Ingest:
         size = 0
         for info in new:
             weight = min(info.size, self._limits.max_object_bytes)
-            if chunk and size + weight > self._limits.batch_bytes:
+            if chunk and size + weight > self._engine.batch_bytes:
                 yield chunk
                 chunk, size = [], 0
             chunk.append(info)
@@ -138,23 +122,17 @@ class Ingest:
     # Steps 2 and 3: decode, stage, claim
 
     def _claim(self, molecule: str, chunk: list[ObjectInfo], report: Report) -> Batch | None:
-        staged = [item for info in chunk if (item := self._read(molecule, info, report)) is not None]
-        if not staged:
-            return None
-        candidates = [
-            Candidate(record.experiment_id, item.info.key, item.info.etag, record.content_digest)
-            for item in staged
-            for record in item.records
-        ]
-        first = {record.experiment_id: record for item in reversed(staged) for record in reversed(item.records)}
         batch_id = uuid.uuid4().hex
-        rows = [record.row | {"experiment_id": experiment_id} for experiment_id, record in first.items()]
-        self._store.put(_staging_key(batch_id), _to_ipc(pa.Table.from_pylist(rows, schema=arrow_schema())))
-        del rows, first, staged
+        examined = self._engine.stage(molecule, batch_id, chunk)
+        candidates = [candidate for item in examined for candidate in item.candidates]
+        for item in examined:
+            self._note(item, molecule, report)
+        if not candidates:
+            return None
         try:
             claim = self._ledger.claim(molecule, batch_id, candidates)
         except RebuildPendingError:
-            self._store.delete(_staging_key(batch_id))
+            self._staging.delete(batch_id)
             raise
         report.duplicates += claim.duplicates
         for conflict in claim.conflicting:
@@ -162,35 +140,20 @@ class Ingest:
             report.warnings.append(message)
             self._log(f"{molecule}: {message}")
         if claim.batch is None:
-            self._store.delete(_staging_key(batch_id))
+            self._staging.delete(batch_id)
             return None
         self._log(
             f"{molecule}: claimed batch {batch_id}: {claim.experiments} experiments, {claim.duplicates} duplicates"
         )
         return claim.batch
 
-    def _read(self, molecule: str, info: ObjectInfo, report: Report) -> _Staged | None:
-        try:
-            if info.size > self._limits.max_object_bytes:
-                raise _TooLargeError(too_large(info.size, self._limits.max_object_bytes))
-            stored = self._store.get(info.key)
-            records = decode(stored.data)
-            if records[0].molecule != molecule:
-                raise DecodeError(
-                    f"the object is filed under molecule={molecule}, its record is of {records[0].molecule}; move it"
-                )
-        except (ObjectChangedError, ObjectMissingError) as error:
-            self._log(f"{molecule}: left for the next run: {error}")
-            return None
-        except (DecodeError, InvalidKeyError, _TooLargeError) as error:
-            self._discovery.quarantine(info, molecule, str(error), copy=not isinstance(error, _TooLargeError))
+    def _note(self, item: Examined, molecule: str, report: Report) -> None:
+        if item.postponed is not None:
+            self._log(f"{molecule}: left for the next run: {item.postponed}")
+        if item.refused is not None:
+            self._discovery.quarantine(item.info, molecule, item.refused.reason, copy=item.refused.copy)
             report.quarantined += 1
-            self._log(f"{molecule}: quarantined {info.key}: {error}")
-            return None
-        if stored.etag != info.etag:
-            # Overwritten since it was listed: what was read is what counts.
-            info = ObjectInfo(info.key, stored.etag, len(stored.data), info.modified)
-        return _Staged(info, records)
+            self._log(f"{molecule}: quarantined {item.info.key}: {item.refused.reason}")
 
     # Steps 4 and 5: append and tag, close
 
@@ -211,44 +174,25 @@ class Ingest:
 
     def _append(self, batch: Batch, names: list[str], experiments: set[str], report: Report) -> bool:
         """Append the batch to tables; False when it is not open any more."""
-        staged = self._load_staged(batch, experiments)
-        if staged is None:
+        try:
+            rows = self._engine.rows(batch, experiments, names)
+        except (ObjectMissingError, StagingLostError):
+            if self._is_open(batch):
+                raise
             return False
-        constants = BatchConstants(batch.batch_id, batch.at, batch.molecule)
         for name in names:
-            data = flatten(staged, name, constants)
-            if data.num_rows == 0:
-                self._ledger.record_commits(batch.batch_id, [TableCommit(name, 0, None, None)])
-                continue
-            commit = self._writer.write(name, data, batch, while_in=OPEN)
+            commit = self._writer.write(name, partial(rows.write, name), batch, while_in=OPEN)
             if commit is None:
                 if self._is_open(batch):
                     continue
                 return False
             if commit.written:
-                report.rows[name] += data.num_rows
-                self._log(f"{batch.molecule}: {name} +{data.num_rows} rows, {commit.tag}")
+                report.rows[name] += commit.rows
+                self._log(f"{batch.molecule}: {name} +{commit.rows} rows, {commit.tag}")
         return True
 
     def _is_open(self, batch: Batch) -> bool:
         return self._ledger.batch_state(batch.batch_id) == OPEN
-
-    def _load_staged(self, batch: Batch, experiments: set[str]) -> pa.Table | None:
-        try:
-            data = self._store.get(_staging_key(batch.batch_id)).data
-        except ObjectMissingError as error:
-            if not self._is_open(batch):
-                return None
-            raise StagingLostError(
-                f"batch {batch.batch_id} of {batch.molecule} is open but {_staging_key(batch.batch_id)} is gone; "
-                f"rebuild {batch.molecule} from its raw objects"
-            ) from error
-        staged = pa.ipc.open_file(pa.BufferReader(data)).read_all()
-        if staged.schema != arrow_schema():
-            # Staged by another version of qpipe: fields that it did not know are null.
-            staged = pa.Table.from_pylist(staged.to_pylist(), schema=arrow_schema())
-        keep = [identity in experiments for identity in staged.column("experiment_id").to_pylist()]
-        return staged.filter(pa.array(keep))
 
     def _close(self, batch: Batch) -> None:
         committed = self._ledger.batch_commits(batch.batch_id)
@@ -261,7 +205,7 @@ class Ingest:
             if self._writer.write(name, audit, batch, while_in=OPEN) is None and not self._is_open(batch):
                 return
         self._ledger.finish_batch(batch.batch_id)
-        self._store.delete(_staging_key(batch.batch_id))
+        self._staging.delete(batch.batch_id)
 
     def _audit_row(self, batch: Batch, committed: dict[str, TableCommit]) -> pa.Table:
         topics = sorted({key.split("/")[1] for key in self._ledger.batch_keys(batch.batch_id) if key.count("/") > 1})
@@ -288,18 +232,3 @@ class Ingest:
                 name, molecule, rebuild_id, lambda: self._ledger.open_rebuild(molecule) == rebuild_id
             )
         self._ledger.finish_rebuild(rebuild_id, molecule)
-
-
-class _TooLargeError(Exception):
-    """An object over the size limit."""
-
-
-def _staging_key(batch_id: str) -> str:
-    return f"{STAGING}{batch_id}.arrow"
-
-
-def _to_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()

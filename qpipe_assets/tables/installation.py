@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +14,11 @@ from qpipe_resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from qpipe_assets.tables.discovery import Discovery, Limits
+    from qpipe_assets.tables.engine import TableEngine
     from qpipe_assets.tables.ingest import Ingest
     from qpipe_assets.tables.ledger import Ledger
     from qpipe_assets.tables.maintenance import Retention
+    from qpipe_assets.tables.maintenance_pass import Maintenance
     from qpipe_assets.tables.ml_features import MLFeatures
     from qpipe_resources.lakehouse import Lakehouse
 
@@ -63,17 +66,31 @@ class Installation:
 
         return Discovery(self.store, self.ledger, self.limits)
 
+    @cached_property
+    def engine(self) -> TableEngine:
+        """What computes the tables."""
+        from qpipe_assets.tables.embedded_engine import EmbeddedEngine
+
+        return EmbeddedEngine(self.lakehouse, self.store, self.limits)
+
     def ingest(self, log: Log = _silent) -> Ingest:
         """The ingest protocol over this installation."""
         from qpipe_assets.tables.ingest import Ingest
 
-        return Ingest(self.lakehouse, self.store, self.ledger, self.limits, self.retention, log)
+        return Ingest(self.lakehouse, self.store, self.ledger, self.limits, self.retention, self.engine, log)
 
     def ml_features(self, log: Log = _silent) -> MLFeatures:
         """The builder of the ML tables over this installation."""
         from qpipe_assets.tables.ml_features import MLFeatures
 
-        return MLFeatures(self.lakehouse, self.ledger, self.retention, log)
+        return MLFeatures(self.lakehouse, self.ledger, self.retention, self.engine, log)
+
+    def maintenance(self, log: Log = _silent) -> Maintenance:
+        """The upkeep of this installation's tables."""
+        from qpipe_assets.tables.maintenance_pass import Maintenance
+
+        age = dt.timedelta(days=self.settings.orphan_days)
+        return Maintenance(self.lakehouse, self.store, self.ledger, self.retention, age, log)
 
 
 def open_installation(settings: Settings | None = None) -> Installation:
@@ -81,6 +98,7 @@ def open_installation(settings: Settings | None = None) -> Installation:
 
     Raises:
         SettingsError: an environment variable cannot be used.
+        SchemaRefusedError: a table contradicts its declaration.
     """
     from qpipe_assets.tables.ledger_tables import create_ledger, has_ledger
     from qpipe_resources.opening import open_lakehouse, open_store

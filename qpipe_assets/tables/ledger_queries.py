@@ -125,6 +125,18 @@ class LedgerQueries:
         rows = self._rows(query.order_by(batches.c.at, batches.c.batch_id))
         return [Batch(r.batch_id, r.molecule, dt.datetime.fromisoformat(r.at), r.state) for r in rows]
 
+    def days_pending(self, table: str) -> set[dt.date]:
+        """Days on which a batch was claimed that is open, or done and without its commit in the table."""
+        written = sa.select(commits.c.batch_id).where(commits.c.table_name == table)
+        missing = sa.and_(batches.c.state == DONE, batches.c.batch_id.not_in(written))
+        query = sa.select(batches.c.date).where(sa.or_(batches.c.state == OPEN, missing)).distinct()
+        return {dt.date.fromisoformat(row.date) for row in self._rows(query)}
+
+    def oldest_open_claim(self) -> dt.datetime | None:
+        """When the oldest batch that is still open was claimed."""
+        oldest = self._rows(sa.select(sa.func.min(batches.c.at)).where(batches.c.state == OPEN))[0][0]
+        return dt.datetime.fromisoformat(oldest) if oldest else None
+
     def batch_state(self, batch_id: str) -> str | None:
         """State of a batch, None when there is no such batch."""
         rows = self._rows(sa.select(batches.c.state).where(batches.c.batch_id == batch_id))

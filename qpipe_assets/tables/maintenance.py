@@ -1,4 +1,4 @@
-"""Keeping tables small: which snapshots' tags are retained, and left-over staging files."""
+"""Keeping tables small: which snapshots' tags are retained."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import datetime as dt
 from dataclasses import dataclass
 
 from qpipe_assets.tables.ledger import Ledger
-from qpipe_assets.tables.ledger_tables import DONE, SUPERSEDED
 from qpipe_resources.lakehouse import Lakehouse
-from qpipe_resources.object_store import ObjectStore
 
-STAGING = "staging/"
-_ORPHAN_AGE = dt.timedelta(days=1)
-"""A staging file that no batch claimed is left alone this long: its owner may be about to claim it."""
+_OF_UPKEEP = ("v_rebuild_", "v_compaction_")
 
 
 @dataclass(frozen=True)
@@ -44,23 +40,21 @@ def expirable(tags: dict[str, dt.datetime], retention: Retention, now: dt.dateti
 
 
 def expire_tags(lakehouse: Lakehouse, ledger: Ledger, table: str, retention: Retention) -> list[str]:
-    """Expire a table's old snapshots in one commit; only tags the ledger has settled (or rebuilds') may go."""
-
-    def choose(tags: dict[str, dt.datetime]) -> list[str]:
-        settled = ledger.settled_tags(table, tags)
-        known = {t: at for t, at in tags.items() if t in settled or t.startswith("v_rebuild_")}
-        found = expirable(known, retention, dt.datetime.now(dt.UTC))
-        # The tags kept for their day add up: a few expirable ones are not worth a commit.
-        return found if len(found) >= retention.expire_every else []
-
-    return lakehouse.expire(table, choose)
+    """Expire a table's old snapshots in one commit; returns their tags."""
+    return lakehouse.expire(table, lambda tags: _may_go(ledger, table, retention, tags))
 
 
-def sweep_staging(store: ObjectStore, ledger: Ledger) -> None:
-    """Delete staging files whose batch is finished or withdrawn, and old ones that no batch ever claimed."""
-    for info in store.list_objects(STAGING):
-        batch_id = info.key.removeprefix(STAGING).removesuffix(".arrow")
-        state = ledger.batch_state(batch_id)
-        orphaned = state is None and dt.datetime.now(dt.UTC) - info.modified > _ORPHAN_AGE
-        if state in (DONE, SUPERSEDED) or orphaned:
-            store.delete(info.key)
+def expirable_tags(lakehouse: Lakehouse, ledger: Ledger, table: str, retention: Retention) -> list[str]:
+    """The tags that `expire_tags` would remove."""
+    from qpipe_resources.snapshot_expiry import chosen
+
+    return chosen(lakehouse.load(table), lambda tags: _may_go(ledger, table, retention, tags))
+
+
+def _may_go(ledger: Ledger, table: str, retention: Retention, tags: dict[str, dt.datetime]) -> list[str]:
+    """Only tags may go that the ledger has settled, and those of rebuilds and compactions."""
+    settled = ledger.settled_tags(table, tags)
+    known = {tag: at for tag, at in tags.items() if tag in settled or tag.startswith(_OF_UPKEEP)}
+    found = expirable(known, retention, dt.datetime.now(dt.UTC))
+    # The tags kept for their day add up: a few expirable ones are not worth a commit.
+    return found if len(found) >= retention.expire_every else []

@@ -256,6 +256,7 @@ PROCESSING_METADATA = Table(
     tuple(table.name for table in NORMALIZED),
 )
 
+# The first one is the one that the rows follow.
 _ML_SOURCES = ("vqe_iterations", "vqe_results", "ansatz_info", "molecules", "performance_metrics")
 _ML_RUN_KEYS = (
     _EXPERIMENT,
@@ -385,3 +386,8 @@ def table(name: str) -> Table:
 def names(tables: Iterable[Table]) -> list[str]:
     """Names of tables in their order."""
     return [declared.name for declared in tables]
+
+
+def driving_source(ml_name: str) -> str:
+    """The source whose rows an ML table follows: it never has more rows than that."""
+    return table(ml_name).sources[0]

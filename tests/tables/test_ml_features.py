@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.decode import decode
+from qpipe_assets.tables.embedded_engine import EmbeddedEngine, compute
 from qpipe_assets.tables.flatten import BatchConstants, flatten
 from qpipe_assets.tables.installation import Installation
-from qpipe_assets.tables.ml_features import FanOutError, compute
+from qpipe_assets.tables.ml_features import FanOutError
 from qpipe_resources.serialization import arrow_schema
 from tests.synthetic import plain_record
 from tests.tables.protocol import land
@@ -221,24 +222,20 @@ def test_rows_without_a_guarded_column_are_dropped(column: str) -> None:
     assert compute("ml_iteration_features", sources).num_rows == 12
 
 
-def test_a_join_that_multiplies_rows_is_refused_and_nothing_is_written(installation: Installation) -> None:
+def test_a_join_that_multiplies_rows_is_refused_and_nothing_is_written(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     land(installation, [0])
     installation.ingest().run("H2")
     batch = installation.ledger.done_batches_without("H2", "ml_iteration_features")[0]
     twice = installation.lakehouse.arrow("molecules")
     installation.lakehouse.load("molecules").append(twice.cast(schemas.table("molecules").arrow_schema()))
+    # What a scan finds, not what the batch's snapshot added: it holds the key twice.
+    monkeypatch.setattr(EmbeddedEngine, "_added", lambda engine, source, *_: installation.lakehouse.arrow(source))
     with pytest.raises(FanOutError, match="rebuild H2"):
-        # What the scan finds, not what the batch's snapshot added: it holds the key twice.
-        with_both = {name: installation.lakehouse.arrow(name) for name in SOURCES}
-        _build_from(installation, with_both)
+        installation.ml_features().run("H2")
     assert installation.lakehouse.arrow("ml_iteration_features").num_rows == 0
     assert "ml_iteration_features" not in installation.ledger.batch_commits(batch.batch_id)
-
-
-def _build_from(installation: Installation, sources: dict[str, pa.Table]) -> None:
-    builder = installation.ml_features()
-    builder._rows = lambda source, batch: sources[source]  # type: ignore[method-assign]
-    builder.run("H2")
 
 
 def test_a_second_build_adds_nothing(installation: Installation) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from qpipe_assets.tables import schemas
-from qpipe_assets.tables.ingest import Ingest, StagingLostError
+from qpipe_assets.tables.embedded_engine import EmbeddedEngine
+from qpipe_assets.tables.ingest import Ingest
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_assets.tables.ledger_tables import TableCommit
-from qpipe_assets.tables.ml_features import MLFeatures
+from qpipe_assets.tables.staging import StagingLostError
 from qpipe_resources.lakehouse import Lakehouse
 from qpipe_resources.object_store import FolderObjectStore
 from tests.tables.protocol import (
@@ -206,18 +207,18 @@ def test_an_ml_builder_that_looked_before_a_tag_came_and_expired_does_not_append
     installation = short_lived(tmp_path)
     land(installation, [0])
     installation.ingest().run("H2")
-    original = MLFeatures._rows
+    original = EmbeddedEngine._added
     slow = True
 
-    def looks_then_sleeps(builder: MLFeatures, *arguments: Any) -> Any:
+    def looks_then_sleeps(engine: EmbeddedEngine, *arguments: Any) -> Any:
         nonlocal slow
         if slow:
             slow = False
             installation.ml_features().run("H2")
             expire_everything_of(installation, "H2")
-        return original(builder, *arguments)
+        return original(engine, *arguments)
 
-    monkeypatch.setattr(MLFeatures, "_rows", looks_then_sleeps)
+    monkeypatch.setattr(EmbeddedEngine, "_added", looks_then_sleeps)
     installation.ml_features().run("H2")
     expected = undisturbed(h2(0) | {("LiH", 0), ("LiH", 1)}, ml=True)
     assert content(installation, expected) == expected

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpipe_assets.tables.installation import Installation
-from qpipe_assets.tables.maintenance import Retention, expirable, expire_tags, sweep_staging
+from qpipe_assets.tables.maintenance import Retention, expirable, expire_tags
+from qpipe_assets.tables.staging import Staging
 from tests.tables.protocol import assert_one_tag_per_snapshot, land
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
@@ -95,5 +96,5 @@ def test_only_staging_files_that_nobody_needs_are_swept(
         store.put(f"staging/{name}.arrow", b"")
     two_days_ago = dt.datetime.now(dt.UTC).timestamp() - 2 * 86_400
     os.utime(installation.settings.raw_results / "staging/old.arrow", (two_days_ago, two_days_ago))
-    sweep_staging(store, installation.ledger)
+    Staging(store).sweep(installation.ledger)
     assert {info.key for info in store.list_objects("staging/")} == {needed, "staging/young.arrow"}

@@ -1,0 +1,69 @@
+"""Raw objects looked at: which records they hold, or why they hold none; the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qpipe_assets.tables.decode import Decoded, DecodeError, decode
+from qpipe_assets.tables.engine import Examined, Refusal
+from qpipe_assets.tables.ledger_queries import too_large
+from qpipe_assets.tables.ledger_tables import Candidate
+from qpipe_resources.object_store import (
+    InvalidKeyError,
+    ObjectChangedError,
+    ObjectInfo,
+    ObjectMissingError,
+    ObjectStore,
+    StoredObject,
+)
+
+
+def examine(
+    store: ObjectStore, molecule: str, objects: Sequence[ObjectInfo], max_bytes: int
+) -> tuple[list[Examined], list[Decoded]]:
+    """Read and decode objects of one molecule.
+
+    Args:
+        store: Where they lie.
+        molecule: Partition key that their records must have.
+        objects: As they were listed.
+        max_bytes: Objects above this size are refused unread.
+
+    Returns:
+        What came of each object, in order, and all records of those that can be used.
+    """
+    examined, records = [], []
+    for info in objects:
+        if info.size > max_bytes:
+            examined.append(Examined(info, refused=Refusal(too_large(info.size, max_bytes), copy=False)))
+            continue
+        try:
+            stored = store.get(info.key)
+            found = _decoded(stored, molecule)
+        except (ObjectChangedError, ObjectMissingError) as error:
+            examined.append(Examined(info, postponed=str(error)))
+        except (DecodeError, InvalidKeyError) as error:
+            examined.append(Examined(info, refused=Refusal(str(error))))
+        else:
+            records += found
+            examined.append(_offered(info, stored, found))
+    return examined, records
+
+
+def _decoded(stored: StoredObject, molecule: str) -> list[Decoded]:
+    found = decode(stored.data)
+    if found[0].molecule != molecule:
+        raise DecodeError(
+            f"the object is filed under molecule={molecule}, its record is of {found[0].molecule}; move it"
+        )
+    return found
+
+
+def _offered(info: ObjectInfo, stored: StoredObject, found: list[Decoded]) -> Examined:
+    if stored.etag != info.etag:
+        # Overwritten since it was listed: what was read is what counts.
+        info = ObjectInfo(info.key, stored.etag, len(stored.data), info.modified)
+    return Examined(
+        info,
+        tuple(Candidate(record.experiment_id, info.key, info.etag, record.content_digest) for record in found),
+    )
