@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-.PHONY: demo test services services-down test-services lint bench bench-simulation bench-streaming ui clean
+.PHONY: demo test services services-down test-services jars lint bench bench-simulation bench-streaming ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
@@ -21,6 +21,10 @@ services-down: $(VENV)/.installed
 
 test-services: $(VENV)/.installed-dev services
 	QPIPE_REQUIRE=services $(BIN)/python -m pytest tests/integration --durations 12
+
+# Spark: pyspark, and the jars that it lacks.
+jars: $(VENV)/.installed-spark
+	$(BIN)/python -m deploy.spark_jars
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)
@@ -56,4 +60,8 @@ $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-spark: $(VENV)/.installed
+	$(PIP) --editable '.[spark]'
 	@touch $@

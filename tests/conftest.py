@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -25,9 +26,23 @@ def _services_run() -> bool:
     return all(stack.pid(name) is not None for name in NAMES)
 
 
+@functools.cache
+def _spark_starts() -> bool:
+    from qpipe_resources.spark.errors import SparkUnavailableError
+    from qpipe_resources.spark.jars import require
+    from qpipe_resources.spark.settings import SparkSettings
+
+    try:
+        require(SparkSettings())
+    except SparkUnavailableError:
+        return False
+    return True
+
+
 REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (lambda: shutil.which("chromium") is not None, "install Debian's chromium"),
     "services": (_services_run, "make services"),
+    "spark": (_spark_starts, "make jars, and Java 17 or newer"),
 }
 """Markers of tests that need what a fresh machine may lack: whether this machine has it, and how to get it."""
 

@@ -7,6 +7,7 @@ import pytest
 from qpipe_assets.tables.documentation import render
 from qpipe_resources.kafka import settings as kafka_settings
 from qpipe_resources.settings import Settings, load_settings
+from qpipe_resources.spark import settings as spark_settings
 from simulation import monitor_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,7 @@ def test_environment_example_names_every_setting_and_nothing_else() -> None:
     named = [line.lstrip("#").split("=")[0] for line in example()]
     ours = {"DAGSTER_HOME" if name == "dagster_home" else f"QPIPE_{name.upper()}" for name in Settings.model_fields}
     others = {*monitor_settings.VARIABLES.values(), *kafka_settings.VARIABLES.values(), *OF_CLIENTS}
+    others |= {*spark_settings.VARIABLES.values()}
     assert sorted(named) == sorted(ours | others)
 
 
@@ -42,9 +44,17 @@ def test_environment_example_sets_the_defaults(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delenv(name, raising=False)
     for variable in ("QPIPE_HOME", "DAGSTER_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    before = load_settings(), kafka_settings.load_kafka_settings(), monitor_settings.load_monitor_settings()
+    before = _loaded()
     for line in example():
         if not line.startswith("#"):
             monkeypatch.setenv(*line.split("=", 1))
-    after = load_settings(), kafka_settings.load_kafka_settings(), monitor_settings.load_monitor_settings()
-    assert after == before
+    assert _loaded() == before
+
+
+def _loaded() -> tuple[object, ...]:
+    return (
+        load_settings(),
+        kafka_settings.load_kafka_settings(),
+        monitor_settings.load_monitor_settings(),
+        spark_settings.load_spark_settings(),
+    )
