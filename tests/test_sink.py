@@ -21,7 +21,7 @@ from qpipe_assets.kafka_sink.in_hand import InHand, Taken
 from qpipe_assets.kafka_sink.message_landing import decoded, land_dead_letters
 from qpipe_assets.kafka_sink.patience import GivenUpError, Patience
 from qpipe_assets.kafka_sink.put_beside import put_together
-from qpipe_assets.kafka_sink.sink import Sink, SinkSettings, SinkStalledError
+from qpipe_assets.kafka_sink.sink import _READERS, Sink, SinkSettings, SinkStalledError
 from qpipe_assets.tables.decode import decode, json_documents
 from qpipe_resources.kafka.errors import PoisonMessageError, SchemaRefusedError
 from qpipe_resources.object_store import FolderObjectStore
@@ -610,7 +610,7 @@ def test_a_stopped_sink_waits_for_one_answer_of_the_registry_and_asks_no_more(st
     begun = time.monotonic()
     sink.run(max_seconds=30)
     assert time.monotonic() - begun < 3.0
-    assert registry.asked == QUICK.workers
+    assert registry.asked == _READERS
     assert log.committed == {}
 
 

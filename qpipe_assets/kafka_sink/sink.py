@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -36,10 +35,11 @@ _HOLD_SECONDS = 5.0
 """How long to wait for room before partitions are paused: pausing throws away what the client has fetched ahead."""
 
 _OBJECTS_BETWEEN_COLLECTIONS = 200_000
-_SWITCH_SECONDS = 0.0005
 _WATCH_SECONDS = 0.5
-_READERS = 4
-"""Decoding is one at a time; others wait for a schema meanwhile."""
+_READERS = 2
+"""Decoding is one at a time; the other one waits for a schema meanwhile."""
+_PAUSE_SECONDS = 0.01
+"""To wait while messages are being read: waking up for each of them would take their turns away."""
 _PROBE_SECONDS = 5.0
 """Between two questions whether Kafka is back."""
 
@@ -199,7 +199,7 @@ class Sink:
         """
         end = time.monotonic() + max_seconds
         goal = Goal(self._consumer, self._in_hand) if until_caught_up else None
-        with _interpreter_for_records():
+        with _rare_collections():
             try:
                 self._consumer.subscribe(self._revoked)
                 while not self._stopped.is_set() and time.monotonic() < end:
@@ -255,6 +255,8 @@ class Sink:
             self._being_read += 1
             self._readers.submit(self._read, message, taken)
         elif self._in_hand.messages:
+            if self._being_read > 1:
+                time.sleep(_PAUSE_SECONDS)
             self._collect(_POLL_SECONDS)
 
     def _try(self, action: Callable[[], Result | None]) -> Result | None:
@@ -376,17 +378,14 @@ class Sink:
 
 
 @contextmanager
-def _interpreter_for_records() -> Iterator[None]:
-    """Inside, Python looks for cycles of dead objects more rarely, and lets threads take turns more often.
+def _rare_collections() -> Iterator[None]:
+    """Inside, Python looks for cycles of dead objects more rarely.
 
-    A record is tens of thousands of objects without any cycle; looking through them costs a third of decoding it. And
-    a thread whose object is stored needs the interpreter for a moment only, while another one decodes.
+    A record is tens of thousands of objects without any cycle; looking through them costs a third of decoding it.
     """
-    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    threshold = gc.get_threshold()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *threshold[1:])
-    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         yield
     finally:
         gc.set_threshold(*threshold)
-        sys.setswitchinterval(interval)

@@ -147,7 +147,11 @@ def _schema_id(value: bytes) -> int:
 
 
 def plain(record: VQEDecoratedResult) -> dict[str, Any]:
-    """The record as `model_dump` gives it, for a writer that only reads: evaluations, most of its bytes, are shared."""
-    row = record.model_dump(exclude={"vqe_result": {"iteration_list"}})
-    row["vqe_result"]["iteration_list"] = [evaluation.__dict__ for evaluation in record.vqe_result.iteration_list]
+    """The record as `model_dump` gives it, for a writer that only reads: what it has thousands of is shared."""
+    row = record.model_dump(exclude={"vqe_result": {"iteration_list": True, "initial_data": {"hamiltonian"}}})
+    result = record.vqe_result
+    row["vqe_result"]["iteration_list"] = [evaluation.__dict__ for evaluation in result.iteration_list]
+    row["vqe_result"]["initial_data"]["hamiltonian"] = [
+        {"label": term.label, "coefficients": term.coefficients.__dict__} for term in result.initial_data.hamiltonian
+    ]
     return row

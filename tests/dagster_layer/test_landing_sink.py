@@ -12,6 +12,7 @@ from jobs.definitions import build_defs
 from jobs.landing_sink import RUN_SECONDS, landing_sink
 from jobs.requests import IN_PROGRESS_TRUSTED_FOR
 from jobs.schedules import landing
+from qpipe_assets.tables.decode import decode
 from tests.dagster_layer.conftest import Deployment
 from tests.fake_kafka import TOPIC, FakeConsumer, FakeDeserializer, FakeLog, FakeMessage, messages
 
@@ -41,7 +42,8 @@ def test_a_run_lands_what_waits_and_tells_how_much(deployment: Deployment, log: 
     metadata = told.step_output_data.metadata
     assert (metadata["landed"].value, metadata["dead_letters"].value) == (5, 1)
     assert log.committed == {(TOPIC, 0): 6}
-    assert len(list(deployment.settings.raw_results.rglob("experiments/**/*.json"))) == 5
+    objects = deployment.settings.raw_results.rglob("experiments/**/*.json")
+    assert sum(len(decode(path.read_bytes())) for path in objects) == 5
     assert output.step_key == "land_messages"
 
 
