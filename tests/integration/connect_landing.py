@@ -158,8 +158,8 @@ def assert_rows_equal_those_of_the_built_in_sink(
     landing = MessageLanding(expected.store, deserializer, Patience(print, threading.Event()))
     for message in messages(sandbox):
         readable = landing.read(message)
-        assert isinstance(readable, Readable), readable
-        landing.put([readable])
+        if isinstance(readable, Readable):
+            landing.put([readable])
     for installation in (mine, expected):
         for molecule in sorted(installation.discovery.by_molecule()):
             installation.ingest().run(molecule)
