@@ -137,9 +137,11 @@ def test_messages_that_wait_share_an_object_of_lines_that_the_first_one_names(st
     assert progress.landed == 60 and log.committed == {(TOPIC, 0): 30, (TOPIC, 1): 30}
     assert len(landed(store)) < 20
     assert len({document for _, document in documents(store)}) == len(documents(store)) == 60
-    first = {f"{FOLDER}/{TOPIC}+{m.partition}+{m.offset}.json": decode(m.value[1:])[0] for m in log.messages if m.value}
+    first = {f"{FOLDER}/{TOPIC}+{m.partition}+{m.offset}": decode(m.value[1:])[0] for m in log.messages if m.value}
     for key in landed(store):
-        assert decode(store.get(key).data)[0] == first[key]
+        found = decode(store.get(key).data)
+        name = key.removesuffix(".json") if len(found) == 1 else key.rpartition("+")[0]
+        assert found[0] == first[name]
 
 
 def test_what_belongs_elsewhere_gets_an_object_of_its_own(store: FolderObjectStore) -> None:
@@ -188,6 +190,36 @@ def test_after_a_crash_groups_that_are_cut_otherwise_hold_every_message(store: F
     )
     assert log.committed == {(TOPIC, 0): 60}
     assert len({document for _, document in documents(store)}) == 60
+
+
+def test_a_put_that_ends_late_replaces_nothing_of_what_others_have_put_and_committed_since(tmp_path: Path) -> None:
+    """A rebalance takes the partition away while its first group is being put; whoever gets it cuts otherwise."""
+    log, let_go = FakeLog(messages(5)), threading.Event()
+
+    class Late(FolderObjectStore):
+        puts = 0
+
+        def put(self, key: str, data: bytes) -> str:
+            self.puts += 1
+            if self.puts == 1:
+                assert let_go.wait(30)
+            return super().put(key, data)
+
+    store, early = Late(tmp_path), FakeConsumer(FakeLog(log.messages[:2]))
+    early_sink = Sink(store, FakeDeserializer(), early, TOGETHER)
+    running = threading.Thread(target=lambda: early_sink.run(max_seconds=30))
+    running.start()
+    while not store.puts:
+        time.sleep(0.01)
+    early.on_revoked([(TOPIC, 0)], False)
+    Sink(store, SlowDeserializer(), FakeConsumer(log), TOGETHER).run(until_caught_up=True)
+    let_go.set()
+    early_sink.stop()
+    running.join(30)
+    assert log.committed == {(TOPIC, 0): 5}
+    assert {json.loads(document)["vqe_result"]["initial_data"]["seed"] for _, document in documents(store)} == set(
+        range(5)
+    )
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -34,7 +34,9 @@ class Gathering:
         self._groups: dict[object, Group] = {}
 
     def add(self, taken: Taken, message: Readable) -> Group | None:
-        """Take a message in; returns its group when that is full."""
+        """Take a message in; returns its group when that is full. One that is large by itself gets no company."""
+        if len(message.data) >= self._most_bytes:
+            return Group(time.monotonic(), [taken], [message], len(message.data))
         group = self._groups.setdefault(message.belongs, Group(time.monotonic()))
         group.taken.append(taken)
         group.messages.append(message)

@@ -1,7 +1,8 @@
 """What becomes of Kafka's messages: records in objects of the raw store, or dead letters with the reason.
 
 The key follows from topic, partition, offset and Kafka's timestamp alone, so that the same message twice is one object.
-Messages that wait at the same time share one, a line each: the store's price is one object's, whatever it holds.
+Messages that wait at the same time share one, a line each: the store's price is one object's, whatever it holds. Its
+key is that of the first one with a digest of all.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ class MessageLanding:
         """
         in_order = sorted(together, key=lambda message: message.letter.offset)
         named = [(message.key, message.data) for message in in_order]
-        self._patience.attempt(OBJECT_STORE, lambda: put_together(self._store, named))
-        return [Landed(named[0][0], len(message.data)) for message in together]
+        key = self._patience.attempt(OBJECT_STORE, lambda: put_together(self._store, named))
+        return [Landed(key, len(message.data)) for message in together]
 
     def _look_up_schema(self, value: bytes | None) -> None:
         # What needs no answer of the registry must not tell that it is back.

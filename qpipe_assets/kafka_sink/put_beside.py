@@ -1,7 +1,8 @@
-"""Names in the store that may be taken: by the same messages, or by those of a topic that had the name before.
+"""Names in the store that may be taken: what lies under a key must never be replaced by anything else.
 
-A sink that was killed puts messages again, perhaps others together. And a topic that was made anew counts its offsets
-from 0 again, so that a message of today can have the name of an earlier one, and must not be written over it.
+A topic that was made anew counts its offsets from 0 again, so a message of today can have the name of an earlier one.
+And after a kill or a rebalance messages that share an object are cut otherwise, while a put of before may be under way:
+a digest in their key says what they are, so whichever comes last, nothing is lost.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from qpipe_assets.tables.decode import json_documents
 from qpipe_resources.object_store import ObjectMissingError, ObjectStore
 
 _DIGITS = 12
@@ -31,33 +31,22 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:_DIGITS]
 
 
-def put_together(store: ObjectStore, named: Sequence[tuple[str, bytes]]) -> None:
-    """Put JSON documents as one object of lines, under the first one's key, but for those that lie there already.
+def put_together(store: ObjectStore, named: Sequence[tuple[str, bytes]]) -> str:
+    """Put JSON documents as one object, a line each; returns its key.
 
-    Where something else lies there, they get a name of their own beside it.
+    One document lies under its own key; several, or one whose key is taken by something else, under that of the first
+    with a digest of all.
 
     Args:
         store: Where to.
         named: Each document with the key that it would have alone.
     """
     key, data = named[0][0], b"\n".join(document for _, document in named)
-    if store.size(key) is not None:
-        there = _documents(store, key)
-        missing = [(name, document) for name, document in named if document.strip() not in there]
-        if not missing:
-            return
-        if missing[0] != named[0]:
-            put_together(store, missing)
-            return
+    there = lies_there(store, key, data) if len(named) == 1 else False
+    if there is False:
         stem, dot, ending = key.rpartition(".")
         key = f"{stem}+{digest(data)}{dot}{ending}"
-        if lies_there(store, key, data):
-            return
-    store.put(key, data)
-
-
-def _documents(store: ObjectStore, key: str) -> set[bytes]:
-    try:
-        return {document.strip() for document in json_documents(store.get(key).data)}
-    except ObjectMissingError:  # removed between the two questions
-        return set()
+        there = lies_there(store, key, data)
+    if not there:
+        store.put(key, data)
+    return key

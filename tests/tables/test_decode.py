@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from typing import Any
 
 import fastavro
@@ -133,6 +134,13 @@ def test_of_several_json_records_the_one_that_is_none_is_named() -> None:
 def test_json_documents_are_told_apart_whatever_they_hold(documents: list[dict[str, Any]], indent: int | None) -> None:
     texts = [json.dumps(document, indent=indent, ensure_ascii=False).encode() for document in documents]
     assert json_documents(b"\n".join(texts)) == texts
+
+
+def test_empty_lines_without_end_cost_no_more_than_their_bytes() -> None:
+    begun = time.process_time()
+    assert len(json_documents(b"{}" + b"\n" * 1_000_000)) == 1
+    assert len(json_documents((b"{}" + b" \n" * 1000) * 500 + b"{}")) == 501
+    assert time.process_time() - begun < 5
 
 
 def test_an_avro_container_of_an_old_writer_is_read_with_the_later_fields_filled() -> None:
