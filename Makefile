@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-.PHONY: demo test services services-down test-services jars lint bench bench-simulation bench-streaming ui clean
+.PHONY: demo test services services-down test-services jars lint bench bench-tables bench-simulation bench-streaming ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
@@ -20,7 +20,7 @@ services-down: $(VENV)/.installed
 	$(BIN)/python -m deploy.services down
 
 test-services: $(VENV)/.installed-dev services
-	QPIPE_REQUIRE=services $(BIN)/python -m pytest tests/integration --durations 12
+	QPIPE_REQUIRE="$${QPIPE_REQUIRE:+$$QPIPE_REQUIRE,}services" $(BIN)/python -m pytest tests/integration --durations 12
 
 # Spark: pyspark, and the jars that it lacks.
 jars: $(VENV)/.installed-spark
@@ -33,7 +33,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.tables --only embedded
+
+# Against Spark; REFERENCE is the folder docker/airflow of a checkout of quantum-pipeline.
+bench-tables: $(VENV)/.installed-dev jars
+	$(BIN)/python -m benchmarks.tables $(if $(REFERENCE),--reference '$(REFERENCE)')
 
 bench-simulation: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.simulation

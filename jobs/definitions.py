@@ -34,6 +34,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     Raises:
         SettingsError: the environment cannot be used.
     """
+    settings = load_settings()
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
@@ -42,7 +43,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         sensors=SENSORS,
         # One process a run: a process for each of its small steps would import everything again (ten times slower).
         executor=dg.in_process_executor,
-        resources={**resources_for(load_settings().env), **(resource_overrides or {})},
+        resources={**resources_for(settings.env, settings.engine), **(resource_overrides or {})},
     )
 
 

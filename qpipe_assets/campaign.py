@@ -42,6 +42,13 @@ class CampaignError(ValueError):
     """The configuration asks for something impossible; nothing was computed."""
 
 
+class Executor(enum.Enum):
+    """What computes the runs of a campaign."""
+
+    local = "local"
+    spark = "spark"
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """One run of a campaign with nothing left open; a point of a scan knows its place and the scan's first point."""
@@ -111,6 +118,11 @@ class CampaignConfig(dg.Config):
     force: bool = Field(False, description="Compute again what has already landed.")
     report: bool = Field(False, description="Write a report (HTML, PDF) of each computed run and of the molecule.")
     campaign: str | None = Field(None, description="A name to find the runs by.")
+    executor: Executor = Field(
+        Executor.local,
+        description="local: processes of this machine; spark: one run a task of QPIPE_ENGINE=spark's session, landing "
+        "in the object store itself.",
+    )
 
     def geometry(self, partition: str) -> Molecule:
         """The molecule of a partition.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
-from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, TableEngineResource
 from qpipe_resources.settings import load_settings
 
 if TYPE_CHECKING:
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 _ensured: dict[str, Lakehouse] = {}
 
 
-def connect(object_store: ObjectStoreResource, lakehouse: LakehouseResource) -> Installation:
-    """The installation behind two resources; tables and ledger exist afterwards."""
+def connect(
+    object_store: ObjectStoreResource, lakehouse: LakehouseResource, table_engine: TableEngineResource | None = None
+) -> Installation:
+    """The installation behind the resources; tables and ledger exist afterwards."""
     opened = lakehouse.open(schemas.NAMESPACE)
     if opened.identity not in _ensured:
         from qpipe_assets.tables.ledger_tables import create_ledger, has_ledger
 
         opened.ensure(schemas.ALL, has_ledger, create_ledger)
         _ensured[opened.identity] = opened
-    return Installation(load_settings(), object_store.open(), _ensured[opened.identity])
+    spark = table_engine.spark() if table_engine else None
+    return Installation(load_settings(), object_store.open(), _ensured[opened.identity], spark)

@@ -9,7 +9,7 @@ from qpipe_assets.connection import connect
 from qpipe_assets.retries import RETRIES, refused_input_is_final
 from qpipe_assets.table_metadata import commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
-from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, TableEngineResource
 
 # Eager never catches up on what was materialized before the daemon's first tick, and what it misses the ledger still
 # knows: each run builds all finished batches that are missing, and the new-object sensor asks for them as well.
@@ -23,11 +23,14 @@ _WHEN_SOURCES_CHANGE = dg.AutomationCondition.eager()
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def ml_tables(
-    context: dg.AssetExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
+    context: dg.AssetExecutionContext,
+    object_store: ObjectStoreResource,
+    lakehouse: LakehouseResource,
+    table_engine: TableEngineResource,
 ) -> Iterator[dg.MaterializeResult]:
     """Build the selected ML tables for every finished batch that they lack."""
     with refused_input_is_final(context):
-        installation = connect(object_store, lakehouse)
+        installation = connect(object_store, lakehouse, table_engine)
         features = installation.ml_features(context.log.info)
         selected = [table for table in schemas.ML if dg.AssetKey(table.name) in context.selected_asset_keys]
         for partition in context.partition_keys:

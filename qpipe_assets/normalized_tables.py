@@ -11,7 +11,7 @@ from qpipe_assets.landing import Landing
 from qpipe_assets.retries import RETRIES, refused_input_is_final
 from qpipe_assets.table_metadata import commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
-from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, TableEngineResource
 
 NORMALIZED_GROUP = "normalized"
 AUDIT_GROUP = "audit"
@@ -36,10 +36,11 @@ def normalized_tables(
     config: NormalizedTablesConfig,
     object_store: ObjectStoreResource,
     lakehouse: LakehouseResource,
+    table_engine: TableEngineResource,
 ) -> Iterator[dg.MaterializeResult]:
     """Ingest what is new for the molecules into the selected tables; a subset leaves its batches open."""
     with refused_input_is_final(context):
-        installation = connect(object_store, lakehouse)
+        installation = connect(object_store, lakehouse, table_engine)
         ingest = installation.ingest(context.log.info)
         selected = [table for table in schemas.NORMALIZED if dg.AssetKey(table.name) in context.selected_asset_keys]
         for partition in context.partition_keys:

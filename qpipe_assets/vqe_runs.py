@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from qpipe_assets.campaign import CampaignError, PlannedRun, VQERunsConfig
+from qpipe_assets.campaign import CampaignError, Executor, PlannedRun, VQERunsConfig
 from qpipe_assets.campaign_outcome import Outcome, campaign_metadata, failure_text
 from qpipe_assets.connection import connect
 from qpipe_assets.landing import Landing, UndeliveredError
@@ -17,9 +17,16 @@ from qpipe_assets.partitions import molecule
 from qpipe_assets.reports.sources import LandedRuns, UnknownSourceError
 from qpipe_assets.reports.writing import write_molecule_report, write_run_report
 from qpipe_assets.scan_chains import NothingToStartFromError, ScanChains
+from qpipe_assets.spark_runs import Landed, SparkRuns
 from qpipe_assets.tables.installation import Installation
-from qpipe_resources.deployment import DeliveryResource, LakehouseResource, ObjectStoreResource, SimulationWorkers
-from qpipe_resources.simulation_workers import Failed, SimulationTask, WorkerPool
+from qpipe_resources.deployment import (
+    DeliveryResource,
+    LakehouseResource,
+    ObjectStoreResource,
+    SimulationWorkers,
+    TableEngineResource,
+)
+from qpipe_resources.simulation_workers import Failed, Finished, SimulationTask, WorkerPool
 from simulation.record import VQEDecoratedResult
 from simulation.runner import checkpoint_path
 
@@ -41,6 +48,7 @@ def vqe_runs(
     lakehouse: LakehouseResource,
     delivery: DeliveryResource,
     simulation_workers: SimulationWorkers,
+    table_engine: TableEngineResource,
 ) -> dg.MaterializeResult:
     """Compute what the configuration asks for and has not landed yet.
 
@@ -54,7 +62,8 @@ def vqe_runs(
         raise dg.Failure(str(error), allow_retries=False) from error
     if repeated:
         context.log.warning(f"{repeated} combinations ask for an experiment that another one asks for; computed once")
-    installation = connect(object_store, lakehouse)
+    installation = connect(object_store, lakehouse, table_engine)
+    pool = simulation_workers.pool() if config.executor is Executor.local else _spark(installation, partition, config)
     with closing(delivery.open(installation.store)) as way:
         landing = Landing(
             installation.store,
@@ -80,7 +89,7 @@ def vqe_runs(
         campaign = _Campaign(
             context,
             landing,
-            simulation_workers.pool(),
+            pool,
             ScanChains(planned, landing.find),
             name=config.campaign,
             checkpoints=installation.settings.checkpoints,
@@ -98,6 +107,18 @@ def vqe_runs(
     if outcome.failures or outcome.waiting:
         raise dg.Failure(failure_text(partition, len(wanted), outcome), metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _spark(installation: Installation, partition: str, config: VQERunsConfig) -> SparkRuns:
+    settings = installation.settings
+    if installation.spark is None or settings.env == "services":
+        raise dg.Failure(
+            "executor spark needs QPIPE_ENGINE=spark, and QPIPE_ENV=local or s3, because executors land records in the "
+            f"object store; found QPIPE_ENGINE={settings.engine}, QPIPE_ENV={settings.env}: set them, or ask for "
+            "executor local",
+            allow_retries=False,
+        )
+    return SparkRuns(installation.spark, installation.store, settings.topic, partition, force=config.force)
 
 
 def _deliver_waiting(context: dg.AssetExecutionContext, landing: Landing, outcome: Outcome) -> None:
@@ -142,7 +163,7 @@ class _Campaign:
 
     context: dg.AssetExecutionContext
     landing: Landing
-    pool: WorkerPool[SimulationTask, VQEDecoratedResult]
+    pool: WorkerPool[SimulationTask, VQEDecoratedResult] | SparkRuns
     chains: ScanChains
     name: str | None
     checkpoints: Path
@@ -171,7 +192,7 @@ class _Campaign:
                     log.error(f"{done} failed {run.label}: {result.reason}\n{result.details}")
                     continue
                 self.chains.note(run, result.result)
-                self.outcome.computed(run.label, result.result, self._land(run, result.result, done))
+                self.outcome.computed(run.label, result.result, self._land(run, result, done))
 
     def _task(self, run: PlannedRun) -> SimulationTask | None:
         try:
@@ -190,11 +211,11 @@ class _Campaign:
             checkpoints=self.checkpoints,
         )
 
-    def _land(self, run: PlannedRun, record: VQEDecoratedResult, done: str) -> str:
-        """Let the record go; returns where it is."""
-        kept = True
+    def _land(self, run: PlannedRun, result: Finished[SimulationTask, VQEDecoratedResult], done: str) -> str:
+        """Let the record go if it has not; returns where it is."""
+        kept, record = True, result.result
         try:
-            where = self.landing.land(record)
+            where = result.where if isinstance(result, Landed) else self.landing.land(record)
             self.context.log.info(f"{done} finished {run.label}: {_verdict(record)}; {where}")
         except UndeliveredError as error:
             kept, where = error.kept, "outbox" if error.kept else "nowhere"

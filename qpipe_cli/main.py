@@ -7,6 +7,7 @@ import sys
 import typer
 
 from qpipe_cli import (
+    adopt,
     data,
     demo,
     diff,
@@ -35,6 +36,7 @@ app.command()(diff.diff)
 app.command()(data.why)
 app.command()(report.report)
 app.command()(maintain.maintain)
+app.command()(adopt.adopt)
 app.command()(home.home)
 app.command()(doctor.doctor)
 app.command()(demo.demo)

@@ -19,6 +19,7 @@ from qpipe_resources.settings import load_settings
 if TYPE_CHECKING:
     from qpipe_resources.lakehouse import Lakehouse
     from qpipe_resources.simulation_workers import SimulationTask, WorkerPool
+    from qpipe_resources.spark.source import SparkSource
     from simulation.record import VQEDecoratedResult
 
 
@@ -76,6 +77,21 @@ class S3Lakehouse(LakehouseResource):
         return open_s3_lakehouse(load_settings(), namespace)
 
 
+class TableEngineResource(dg.ConfigurableResource, ABC):
+    """What computes the tables."""
+
+    @abstractmethod
+    def spark(self) -> SparkSource | None:
+        """Who opens the Spark session that computes them; None where the process itself does."""
+
+
+class EmbeddedTables(TableEngineResource):
+    """The tables are computed by the process itself."""
+
+    def spark(self) -> None:
+        """See TableEngineResource."""
+
+
 class DeliveryResource(dg.ConfigurableResource, ABC):
     """How finished records leave."""
 
@@ -106,8 +122,8 @@ class SimulationWorkers(dg.ConfigurableResource):
         return simulation_pool(self.workers or load_settings().workers)
 
 
-def resources_for(env: str) -> Mapping[str, dg.ConfigurableResource]:
-    """The resources of one environment, one of the choices of QPIPE_ENV (settings.py)."""
+def resources_for(env: str, engine: str = "embedded") -> Mapping[str, dg.ConfigurableResource]:
+    """The resources of one environment and one table engine: choices of QPIPE_ENV and QPIPE_ENGINE (settings.py)."""
     from qpipe_resources.kafka.resource import KafkaResource
 
     local = env == "local"
@@ -116,4 +132,16 @@ def resources_for(env: str) -> Mapping[str, dg.ConfigurableResource]:
         "lakehouse": LocalLakehouse() if local else S3Lakehouse(),
         "delivery": KafkaResource() if env == "services" else DirectDelivery(),
         "simulation_workers": SimulationWorkers(),
+        "table_engine": _table_engine(engine),
     }
+
+
+def _table_engine(engine: str) -> TableEngineResource:
+    if engine == "embedded":
+        return EmbeddedTables()
+    from qpipe_resources.spark.jars import require_pyspark
+
+    require_pyspark()
+    from qpipe_resources.spark.table_engine import SparkTables
+
+    return SparkTables()

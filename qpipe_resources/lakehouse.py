@@ -285,12 +285,12 @@ class Lakehouse(LakehouseReads):
 
         return self.commit_once(name, batch_tags(batch_id), still_wanted, write)
 
-    def write_target(self, name: str) -> WriteTarget:
-        """The table as other processes need it to write its data files."""
+    def write_target(self, table: IcebergTable) -> WriteTarget:
+        """The table, as it was loaded, for processes that write data files of it without the catalog."""
         from qpipe_resources.data_files import WriteTarget
 
         files = self._files.properties if self._files else {}
-        return WriteTarget(self.load(name).metadata.model_dump_json(), files)
+        return WriteTarget(table.metadata.model_dump_json(), files)
 
     def delete_molecule(
         self, name: str, molecule: str, rebuild_id: str, still_wanted: Callable[[], bool]

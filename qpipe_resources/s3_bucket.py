@@ -51,6 +51,10 @@ class S3Bucket:
         self.name = name
         self._patience = patience
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which connects itself."""
+        return {name: value for name, value in vars(self).items() if name != "client"}
+
     @cached_property
     def client(self) -> BaseClient:
         """boto3's client, for use inside `ask`."""

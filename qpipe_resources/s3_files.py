@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
+from qpipe_resources.locations import without_scheme
 from qpipe_resources.object_store import ObjectMissingError
 from qpipe_resources.s3_bucket import CONNECT_TIMEOUT, READ_TIMEOUT, S3Bucket
 
@@ -58,7 +59,7 @@ class S3FileIO(FileIO):
         self._file(location if isinstance(location, str) else location.location).delete()
 
     def _file(self, location: str) -> S3File:
-        bucket, _, key = location.removeprefix("s3://").partition("/")
+        bucket, _, key = without_scheme(location).partition("/")
         return S3File(location, _bucket(self.properties[_ENDPOINT], self.properties[_REGION], bucket), key)
 
 

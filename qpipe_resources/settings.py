@@ -34,6 +34,10 @@ class Settings(BaseModel):
         description="QPIPE_ENV: local is a folder and SQLite; s3 is an S3 store and a catalog on PostgreSQL; services "
         "is s3 with results on their way through Kafka.",
     )
+    engine: Literal["embedded", "spark"] = Field(
+        "embedded",
+        description="QPIPE_ENGINE: what computes the tables: embedded is this process; spark is as QPIPE_SPARK_* say.",
+    )
     topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
         "experiment.vqe",
         description="QPIPE_TOPIC: Kafka topic of the results, and folder below experiments/ that they go to.",

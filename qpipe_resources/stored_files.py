@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qpipe_resources.locations import without_scheme
+
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
@@ -44,7 +46,7 @@ def stored_files(lakehouse: Lakehouse, table: IcebergTable) -> list[StoredFile]:
     """Everything that lies under the table's location."""
     from pyarrow.fs import FileSelector, FileType
 
-    folder = table.location().partition("://")[2]
+    folder = without_scheme(table.location())
     found = lakehouse.data_files.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
     return [StoredFile(path_of(info.path), info.size, info.mtime) for info in found if info.type == FileType.File]
 

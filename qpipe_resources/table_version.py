@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qpipe_resources.lakehouse_versions import NOW, Version, find_snapshot
+from qpipe_resources.locations import without_scheme
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +86,7 @@ class TableVersion:
         wanted = [f for f in schema.fields if f.field_type.is_primitive and (bounded is None or f.name in bounded)]
         fragments = [
             parquet.make_fragment(
-                file.file_path.partition("://")[2],
+                without_scheme(file.file_path),
                 self.filesystem,
                 partition_expression=self._guarantee(file, wanted, columns, finite),
                 file_size=file.file_size_in_bytes,

@@ -23,7 +23,9 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from unittest import mock
 
+from qpipe_assets.adoption.adoption import Adoption
 from qpipe_assets.tables.installation import open_installation
+from qpipe_resources.hadoop_warehouse import HadoopWarehouse
 from qpipe_resources.settings import Settings
 
 _IMPORTED_LAZILY = (
@@ -32,6 +34,7 @@ _IMPORTED_LAZILY = (
     "pyiceberg.avro.decoder_fast",
     "pyiceberg.catalog.sql",
     "pyiceberg.io.pyarrow",
+    "qpipe_assets.adoption.reconstruction",
     "qpipe_assets.tables.ingest",
     "qpipe_assets.tables.maintenance_pass",
     "qpipe_assets.tables.ml_features",
@@ -47,7 +50,8 @@ for _name in _IMPORTED_LAZILY:
 
 IMPORTED_BY = os.getpid()
 Step = tuple[str, str]
-"""What to do and for which molecule: 'ingest', 'rebuild', 'ml'; 'maintain' a table (all: ''); or 'open' alone."""
+"""What to do and for which molecule: 'ingest', 'rebuild', 'ml'; 'maintain' a table (all: ''); 'adopt' or 'rewrite' a
+warehouse; or 'open' alone."""
 LATER = dt.timedelta(days=5)
 """How far ahead the clock of 'maintain' is: today is over then, and files of today are old."""
 
@@ -62,6 +66,9 @@ def perform(settings: Settings, steps: Sequence[Step]) -> None:
             installation.ingest().run(molecule, rebuild=action == "rebuild")
         elif action == "maintain":
             installation.maintenance().run([molecule] if molecule else None, now=dt.datetime.now(dt.UTC) + LATER)
+        elif action in ("adopt", "rewrite"):
+            adoption = Adoption(installation, HadoopWarehouse.at(molecule, settings))
+            adoption.rewrite() if action == "rewrite" else adoption.register()
 
 
 def _main(settings: Settings, steps: Sequence[Step], channel: Connection) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from qpipe_assets.tables.decode import Decoded, DecodeError, decode
 from qpipe_assets.tables.engine import Examined, Refusal
+from qpipe_assets.tables.execution import execution_of
 from qpipe_assets.tables.ledger_queries import too_large
 from qpipe_assets.tables.ledger_tables import Candidate
 from qpipe_resources.object_store import (
@@ -63,7 +64,9 @@ def _offered(info: ObjectInfo, stored: StoredObject, found: list[Decoded]) -> Ex
     if stored.etag != info.etag:
         # Overwritten since it was listed: what was read is what counts.
         info = ObjectInfo(info.key, stored.etag, len(stored.data), info.modified)
-    return Examined(
-        info,
-        tuple(Candidate(record.experiment_id, info.key, info.etag, record.content_digest) for record in found),
-    )
+    return Examined(info, tuple(_candidate(info, record) for record in found))
+
+
+def _candidate(info: ObjectInfo, record: Decoded) -> Candidate:
+    execution = execution_of(record.row)
+    return Candidate(record.experiment_id, info.key, info.etag, record.content_digest, execution)

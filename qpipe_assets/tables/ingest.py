@@ -175,11 +175,14 @@ class Ingest:
     def _append(self, batch: Batch, names: list[str], experiments: set[str], report: Report) -> bool:
         """Append the batch to tables; False when it is not open any more."""
         try:
-            rows = self._engine.rows(batch, experiments, names)
+            return self._append_rows(batch, names, experiments, report)
         except (ObjectMissingError, StagingLostError):
             if self._is_open(batch):
                 raise
             return False
+
+    def _append_rows(self, batch: Batch, names: list[str], experiments: set[str], report: Report) -> bool:
+        rows = self._engine.rows(batch, experiments, names)
         for name in names:
             commit = self._writer.write(name, partial(rows.write, name), batch, while_in=OPEN)
             if commit is None:

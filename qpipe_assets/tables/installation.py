@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qpipe_assets.tables.maintenance_pass import Maintenance
     from qpipe_assets.tables.ml_features import MLFeatures
     from qpipe_resources.lakehouse import Lakehouse
+    from qpipe_resources.spark.source import SparkSource
 
 Log = Callable[[str], None]
 
@@ -31,11 +32,12 @@ def _silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class Installation:
-    """Everything that works on tables, for one set of settings."""
+    """Everything that works on tables, for one set of settings; `spark` computes them where it is given."""
 
     settings: Settings
     store: ObjectStore
     lakehouse: Lakehouse
+    spark: SparkSource | None = None
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -68,10 +70,19 @@ class Installation:
 
     @cached_property
     def engine(self) -> TableEngine:
-        """What computes the tables."""
-        from qpipe_assets.tables.embedded_engine import EmbeddedEngine
+        """What computes the tables.
 
-        return EmbeddedEngine(self.lakehouse, self.store, self.limits)
+        Raises:
+            SparkUnavailableError: Spark is to compute them, and this machine lacks what it needs.
+        """
+        if self.spark is None:
+            from qpipe_assets.tables.embedded_engine import EmbeddedEngine
+
+            return EmbeddedEngine(self.lakehouse, self.store, self.limits)
+        from qpipe_assets.tables.spark_engine import SparkEngine
+        from qpipe_resources.spark.settings import load_spark_settings
+
+        return SparkEngine(self.lakehouse, self.store, self.limits, load_spark_settings().batch_bytes, self.spark)
 
     def ingest(self, log: Log = _silent) -> Ingest:
         """The ingest protocol over this installation."""
@@ -106,4 +117,12 @@ def open_installation(settings: Settings | None = None) -> Installation:
     settings = settings or load_settings()
     lakehouse = open_lakehouse(settings, schemas.NAMESPACE)
     lakehouse.ensure(schemas.ALL, has_ledger, create_ledger)
-    return Installation(settings, open_store(settings), lakehouse)
+    return Installation(settings, open_store(settings), lakehouse, _spark(settings))
+
+
+def _spark(settings: Settings) -> SparkSource | None:
+    if settings.engine == "embedded":
+        return None
+    from qpipe_resources.spark.source import ProcessSpark
+
+    return ProcessSpark(settings, schemas.NAMESPACE)

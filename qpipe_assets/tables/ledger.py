@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from qpipe_assets.tables.ledger_queries import IS_TOO_LARGE, LedgerQueries, open_rebuild_of
+from qpipe_assets.tables.ledger_queries import CHUNK, IS_TOO_LARGE, LedgerQueries, open_rebuild_of
 from qpipe_assets.tables.ledger_tables import (
     DONE,
     DUPLICATE,
@@ -22,10 +22,12 @@ from qpipe_assets.tables.ledger_tables import (
     OPEN,
     QUARANTINED,
     SUPERSEDED,
+    Adopted,
     Batch,
     Candidate,
     Claim,
     TableCommit,
+    adopted,
     batches,
     commits,
     experiments,
@@ -60,7 +62,8 @@ class Ledger(LedgerQueries):
         """Claim objects and experiments for a new batch, all in ONE transaction; first come, first served.
 
         An object version that is already in the ledger is left alone, unless it was refused for its size; an
-        experiment that is already claimed makes its object a duplicate. Without any new object there is no batch.
+        experiment that is already claimed, or was adopted, makes its object a duplicate. Without any new object there
+        is no batch.
 
         Raises:
             RebuildPendingError: a rebuild of the molecule is open.
@@ -79,7 +82,7 @@ class Ledger(LedgerQueries):
             generation = connection.execute(
                 sa.select(sa.func.count()).select_from(rebuilds).where(rebuilds.c.molecule == molecule)
             ).scalar_one()
-            outcome = _ClaimOutcome()
+            outcome = _ClaimOutcome(_adopted_as(connection, candidates))
             for (key, etag), found in _by_object(candidates).items():
                 self._claim_object(connection, outcome, molecule, batch_id, generation, key, etag, found, at)
             if not outcome.objects:
@@ -110,6 +113,9 @@ class Ledger(LedgerQueries):
         outcome.objects += 1
         new = 0
         for candidate in found:
+            if outcome.adopted_as.get(candidate.execution, candidate.experiment_id) != candidate.experiment_id:
+                outcome.duplicates += 1
+                continue
             row = {
                 "experiment_id": candidate.experiment_id,
                 "molecule": molecule,
@@ -191,6 +197,36 @@ class Ledger(LedgerQueries):
 
         self._transaction(change)
 
+    def adopt(
+        self,
+        warehouse: str,
+        found: Sequence[Adopted],
+        register: Callable[[Connection], None] = lambda connection: None,
+        *,
+        anew: bool = False,
+    ) -> None:
+        """Remember executions, so that objects that hold them are duplicates, and `register` in one transaction.
+
+        Args:
+            warehouse: where they come from.
+            found: at most once each; what is known already stays as it is.
+            register: what is to be true together with it; undone when it raises.
+            anew: forget first what is known of them.
+        """
+        at = _now()
+
+        def change(connection: Connection) -> None:
+            for molecule in sorted({each.molecule for each in found}):
+                _lock_molecule(connection, molecule)
+            register(connection)
+            for each in found:
+                if anew:
+                    connection.execute(adopted.delete().where(adopted.c.execution == each.execution))
+                row = {"execution": each.execution, "experiment_id": each.experiment_id, "molecule": each.molecule}
+                self._insert(connection, adopted, row | {"warehouse": warehouse, "at": at})
+
+        self._transaction(change)
+
     def _insert_object(self, connection: Connection, row: dict[str, Any]) -> bool:
         """Insert a row of an object version, in the place of one that says that it was too large to be read."""
         mine = (objects.c.object_key == row["object_key"]) & (objects.c.etag == row["etag"])
@@ -226,8 +262,19 @@ def _conflicts(connection: Connection, candidate: Candidate) -> bool:
     return connection.execute(query).scalar() not in (candidate.content_digest, None)
 
 
+def _adopted_as(connection: Connection, candidates: Sequence[Candidate]) -> dict[str, str]:
+    """The experiment of each of the candidates' executions that was adopted."""
+    executions = sorted({candidate.execution for candidate in candidates})
+    found: dict[str, str] = {}
+    for start in range(0, len(executions), CHUNK):
+        query = sa.select(adopted).where(adopted.c.execution.in_(executions[start : start + CHUNK]))
+        found |= {row.execution: row.experiment_id for row in connection.execute(query)}
+    return found
+
+
 @dataclass
 class _ClaimOutcome:
+    adopted_as: dict[str, str]
     objects: int = 0
     experiments: int = 0
     duplicates: int = 0

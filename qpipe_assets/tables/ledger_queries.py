@@ -16,6 +16,7 @@ from qpipe_assets.tables.ledger_tables import (
     SUPERSEDED,
     Batch,
     TableCommit,
+    adopted,
     batches,
     commits,
     experiments,
@@ -28,7 +29,8 @@ from qpipe_resources.catalog_database import Attempts
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-_CHUNK = 500
+CHUNK = 500
+"""Values in one question, at most: databases limit them."""
 _TOO_LARGE = re.compile(r"the object has (\d+) bytes, more than the limit of ")
 IS_TOO_LARGE = (objects.c.status == QUARANTINED) & objects.c.error.like("the object has % bytes, more than %")
 """Rows of objects that were refused for nothing but their size."""
@@ -98,8 +100,8 @@ class LedgerQueries:
     def _rows_of(self, query: sa.Select[Any], column: sa.Column[str], values: Iterable[str]) -> Iterator[sa.Row[Any]]:
         """The rows with these values in the column, at the cost of these rows, not of the table."""
         wanted = list(values)
-        for start in range(0, len(wanted), _CHUNK):
-            yield from self._rows(query.where(column.in_(wanted[start : start + _CHUNK])))
+        for start in range(0, len(wanted), CHUNK):
+            yield from self._rows(query.where(column.in_(wanted[start : start + CHUNK])))
 
     def unreadable_versions(self, max_object_bytes: int) -> set[tuple[str, str]]:
         """(key, etag) of quarantined objects of which not even the molecule is known."""
@@ -221,9 +223,23 @@ class LedgerQueries:
         query = sa.select(experiments.c.experiment_id).where(experiments.c.experiment_id.in_(list(experiment_ids)))
         return {r.experiment_id for r in self._rows(query)}
 
+    def adopted(self, executions: Iterable[str]) -> dict[str, str]:
+        """The experiment of each of these executions that was adopted."""
+        found = self._rows_of(sa.select(adopted), adopted.c.execution, executions)
+        return {r.execution: r.experiment_id for r in found}
+
     def object_versions(self, experiment_id: str) -> list[dict[str, Any]]:
-        """Every object version that carried the experiment, first seen first."""
-        query = sa.select(objects).where(objects.c.experiment_id == experiment_id).order_by(objects.c.at)
+        """Object versions that carried the experiment, first seen first: the one that it was claimed from among them.
+
+        Of an object with several records, which is known by its first, others are told only as that one.
+        """
+        claimed = sa.and_(
+            experiments.c.experiment_id == experiment_id,
+            experiments.c.object_key == objects.c.object_key,
+            experiments.c.etag == objects.c.etag,
+        )
+        mine = sa.or_(objects.c.experiment_id == experiment_id, sa.exists().where(claimed))
+        query = sa.select(objects).where(mine).order_by(objects.c.at)
         return [dict(r._mapping) for r in self._rows(query)]
 
     def open_rebuild(self, molecule: str) -> str | None:

@@ -6,6 +6,7 @@ experiments  one row for each experiment that a batch claimed; the primary key i
 batches      open (some table is missing), done, or superseded by a rebuild.
 commits      which snapshot holds a batch in which table; the tag is the truth while a batch is open, this after.
 rebuilds     a rebuild that was asked for; it is finished by whoever comes next.
+adopted      executions that came with an adopted warehouse: an object that holds one of them is a duplicate.
 """
 
 from __future__ import annotations
@@ -87,6 +88,15 @@ rebuilds = sa.Table(
     _text("at", nullable=False),
     _text("state", nullable=False),
 )
+adopted = sa.Table(
+    "qpipe_adopted",
+    _metadata,
+    _text("execution", primary_key=True),
+    _text("experiment_id", nullable=False),
+    _text("molecule", nullable=False, index=True),
+    _text("warehouse", nullable=False),
+    _text("at", nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -111,12 +121,22 @@ class TableCommit:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One decoded experiment that asks to be claimed, with the object it came from."""
+    """One decoded experiment that asks to be claimed, with the object it came from and its execution."""
 
     experiment_id: str
     object_key: str
     etag: str
     content_digest: str
+    execution: str = ""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """One execution of an adopted warehouse, and the experiment under which its rows are in our tables."""
+
+    execution: str
+    experiment_id: str
+    molecule: str
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,14 @@ select
         as improvement_ratio,
     processing_date,
     avg(case when from_start <= 10 then energy end) as first_10_mean_energy,
-    regr_slope(
-        case when from_start <= 10 then energy end,
-        case when from_start <= 10 then cast(iteration_step as double) end
-    ) as first_10_energy_slope,
+    -- Through a single point there is no slope: DuckDB would call it NaN, Spark null.
+    case
+        when max(case when from_start <= 10 then iteration_step end) > min(iteration_step)
+            then regr_slope(
+                case when from_start <= 10 then energy end,
+                case when from_start <= 10 then cast(iteration_step as double) end
+            )
+    end as first_10_energy_slope,
     avg(case when from_end <= 10 then energy end) as last_10_mean_energy,
     vqe_time / cast(total_iterations as double) as time_per_iteration,
     molecule,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from qpipe_resources.settings import SettingsError
+from qpipe_resources.settings import MEBIBYTE, SettingsError
 
 PACKAGES = "packages"
 _MASTERS = re.compile(r"local(\[(\*|[1-9]\d*)(,\d+)?\])?|spark://[^/\s]+:\d+(,[^/\s]+:\d+)*|sc://[^\s]+")
@@ -37,6 +37,11 @@ class SparkSettings(BaseModel):
         16, description="QPIPE_SPARK_SHUFFLE_PARTITIONS: tasks after a shuffle, before adaptive execution joins them."
     )
     adaptive: bool = Field(True, description="QPIPE_SPARK_ADAPTIVE: adaptive query execution.")
+    batch_bytes: Annotated[int, Field(ge=1)] = Field(
+        1024 * MEBIBYTE,
+        description="QPIPE_SPARK_BATCH_BYTES: raw bytes of one batch, which is one commit a table; a task reads "
+        "QPIPE_BATCH_BYTES of them.",
+    )
     jars: str = Field(
         "",
         description="QPIPE_SPARK_JARS: folder that `make jars` filled, the user's cache when unset; or `packages`: "

@@ -83,6 +83,21 @@ def persistent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield _deployment(instance)
 
 
+@pytest.fixture
+def on_spark(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """A deployment whose tables Spark computes."""
+    for name, value in {
+        "HOME": str(settings.home),
+        "ENGINE": "spark",
+        "SPARK_MASTER": "local[2]",
+        "SPARK_DRIVER_MEMORY": "700m",
+        "SPARK_SHUFFLE_PARTITIONS": "2",
+    }.items():
+        monkeypatch.setenv(f"QPIPE_{name}", value)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield _deployment(instance)
+
+
 def _deployment(instance: dg.DagsterInstance) -> Deployment:
     add_catalogue(instance)
     definitions = build_defs({"simulation_workers": fake_workers_class()()})

@@ -87,7 +87,7 @@ def assert_at_rest(installation: Installation, molecules: Iterable[str] = ("H2",
     """Nothing is left open, no key occurs twice, every retained snapshot has one tag, the audit tells the truth."""
     for info in installation.store.list_objects("staging/"):
         # A process that died before it claimed what it staged leaves a file, which is swept a day later.
-        batch = info.key.removeprefix("staging/").removesuffix(".arrow")
+        batch = info.key.removeprefix("staging/").partition(".")[0]
         assert installation.ledger.batch_state(batch) is None, f"{info.key} of a finished batch"
     for molecule in molecules:
         assert installation.ledger.open_batches(molecule) == []

@@ -196,3 +196,14 @@ def test_ids_in_the_tables_are_those_of_the_records(installation: Installation) 
     identity = decode(record_bytes(3))[0].experiment_id
     assert installation.lakehouse.arrow("vqe_results").column("experiment_id").to_pylist() == [identity]
     assert installation.ledger.experiment(identity) is not None
+
+
+def test_every_record_of_an_object_knows_the_object_that_it_came_from(installation: Installation) -> None:
+    documents = [json.dumps(plain_record(number)).encode() for number in range(3)]
+    installation.store.put("experiments/experiment.vqe/molecule=H2/together.json", b"\n".join(documents))
+    installation.ingest().run("H2")
+    identities = installation.lakehouse.arrow("vqe_results").column("experiment_id").to_pylist()
+    assert len(identities) == 3
+    for identity in identities:
+        [version] = installation.ledger.object_versions(identity)
+        assert version["object_key"].endswith("together.json") and version["status"] == "ingested"

@@ -1,0 +1,15 @@
+"""Many processes that ingest at once into one lakehouse, on Garage and PostgreSQL: every row once, whoever wins."""
+
+from __future__ import annotations
+
+from qpipe_assets.tables.installation import open_installation
+from qpipe_resources.settings import load_settings
+from tests.integration.conftest import Sandbox
+from tests.tables.writers import assert_all_rows_once, land_all, write_at_once
+
+
+def test_twenty_writers_on_different_molecules_beside_four_on_one_write_every_row_once(sandbox: Sandbox) -> None:
+    installation = open_installation(load_settings())
+    land_all(installation.store, [0, 1])
+    write_at_once(installation.settings)
+    assert_all_rows_once(installation, [0, 1])
