@@ -40,7 +40,8 @@ def test_the_empty_configuration_is_one_run_with_the_default_options() -> None:
 
 
 def test_every_option_is_there_as_an_axis_or_as_a_common_limit() -> None:
-    fields = set(VQERunsConfig.model_fields) - {"molecule", "molecule_file", "scan", "force", "report", "campaign"}
+    of_the_asset = {"molecule", "molecule_file", "scan", "force", "report", "campaign", "executor"}
+    fields = set(VQERunsConfig.model_fields) - of_the_asset
     assert fields == set(VQEOptions.model_fields)
     assert set(SINGLE) <= fields
 
