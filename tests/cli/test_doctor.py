@@ -88,7 +88,7 @@ def test_an_installation_in_use_is_well(home: Path) -> None:
     assert qpipe("home").exit_code == 0
     found = findings(0)
     assert {row["status"] for row in found.values()} == {"ok"}
-    assert "6 of 6 ledger tables" in found["catalog"]["seen"]
+    assert "7 of 7 ledger tables" in found["catalog"]["seen"]
     assert [file for file in (home / "raw-results").rglob("*") if "doctor" in file.name and file.is_file()] == []
 
 

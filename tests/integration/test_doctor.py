@@ -52,13 +52,13 @@ def test_everything_is_well_before_the_first_result_and_after_it_has_landed(sand
     found = findings(0)
     assert list(found) == CHECKS
     assert {row["status"] for row in found.values()} == {"ok"}
-    assert "0 of 6 ledger tables" in found["catalog"]["seen"] and "no schema yet" in found["schema"]["seen"]
+    assert "0 of 7 ledger tables" in found["catalog"]["seen"] and "no schema yet" in found["schema"]["seen"]
     send(1)
     assert qpipe("sink", "--once").exit_code == 0
     assert qpipe("tables").exit_code == 0
     found = findings(0)
     assert {row["status"] for row in found.values()} == {"ok"}
-    assert "6 of 6 ledger tables" in found["catalog"]["seen"]
+    assert "7 of 7 ledger tables" in found["catalog"]["seen"]
     assert "1 version, all readable, BACKWARD_TRANSITIVE" in found["schema"]["seen"]
     assert "0 messages behind" in found["sink"]["seen"]
     assert "max.message.bytes 67108864" in found["topic"]["seen"]
