@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qpipe_assets.tables.decode import DecodeError, records_of
 from qpipe_resources.delivery import Delivery, DeliveryError, StoreDelivery
 from qpipe_resources.delivery_breaker import Breaker
-from qpipe_resources.object_layout import EXPERIMENTS, MOLECULE_FOLDER
+from qpipe_resources.object_layout import molecule_folder
 from qpipe_resources.object_store import FolderObjectStore, ObjectMissingError, ObjectStore
 from qpipe_resources.outbox import Attempt, NoRecordError, OutboxFile, open_outbox, reason, replay_command, way_of
 
@@ -73,7 +73,7 @@ class Landing:
     @cached_property
     def objects(self) -> dict[str, str]:
         """Keys of the molecule's directly landed objects by the experiment in their name."""
-        folder = f"{EXPERIMENTS}{self._settings.topic}/{MOLECULE_FOLDER}{self._molecule}/"
+        folder = molecule_folder(self._settings.topic, self._molecule)
         keys = (info.key for info in self._store.list_objects(folder))
         return {key.rsplit("/", 1)[-1].removesuffix(".json"): key for key in keys}
 

@@ -13,6 +13,11 @@ DEAD_LETTERS = "dead-letters/"
 MOLECULE_FOLDER = "molecule="
 
 
+def molecule_folder(topic: str, molecule: str) -> str:
+    """Where the new results of a molecule lie: `experiments/<topic>/molecule=<M>/`."""
+    return f"{EXPERIMENTS}{topic}/{MOLECULE_FOLDER}{molecule}/"
+
+
 def result_key(topic: str, molecule: str, date: str, name: str) -> str:
     """Key of a new result: `experiments/<topic>/molecule=<M>/year=/month=/day=/<name>.json`.
 
@@ -26,9 +31,7 @@ def result_key(topic: str, molecule: str, date: str, name: str) -> str:
         InvalidKeyError: a part cannot be part of a key.
     """
     year, month, day = date[:10].split("-")
-    return validate_key(
-        f"{EXPERIMENTS}{topic}/{MOLECULE_FOLDER}{molecule}/year={year}/month={month}/day={day}/{name}.json"
-    )
+    return validate_key(f"{molecule_folder(topic, molecule)}year={year}/month={month}/day={day}/{name}.json")
 
 
 def message_name(topic: str, partition: int, offset: int) -> str:

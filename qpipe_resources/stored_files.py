@@ -6,7 +6,6 @@ Paths are compared without scheme and leading slashes: engines write `file:/x` a
 from __future__ import annotations
 
 import datetime as dt
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
     from qpipe_resources.lakehouse import Lakehouse
-
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*|^/+")
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class NeededFiles:
 
 def path_of(location: str) -> str:
     """A location without scheme and leading slashes."""
-    return _SCHEME.sub("", location)
+    return without_scheme(location).lstrip("/")
 
 
 def stored_files(lakehouse: Lakehouse, table: IcebergTable) -> list[StoredFile]:

@@ -111,6 +111,27 @@ def test_a_timestamp_that_no_calendar_has_gives_a_key_all_the_same(
     assert f"year={year}/month={month}/day={date}/" in landed(store)[0]
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the sink runs after it."""
+
+
+class MortalStore(FolderObjectStore):
+    """The sink dies with a put that is done, after so many."""
+
+    def __init__(self, root: Path, consumer: FakeConsumer, die_at: int) -> None:
+        super().__init__(root)
+        self._consumer = consumer
+        self._left = die_at
+
+    def put(self, key: str, data: bytes) -> str:
+        etag = super().put(key, data)
+        if not self._left:
+            self._consumer.down = True  # dead processes commit nothing
+            raise Killed
+        self._left -= 1
+        return etag
+
+
 # What waits is put together
 
 
@@ -171,20 +192,13 @@ def test_an_object_takes_no_more_than_its_bytes_or_messages(store: FolderObjectS
 def test_after_a_crash_groups_that_are_cut_otherwise_hold_every_message(store: FolderObjectStore, die_at: int) -> None:
     log = FakeLog(messages(60))
     consumer = FakeConsumer(log)
-    puts = 0
-
-    class Mortal(FolderObjectStore):
-        def put(self, key: str, data: bytes) -> str:
-            nonlocal puts
-            etag = super().put(key, data)
-            puts += 1
-            if puts > die_at:
-                consumer.down = True  # dead processes commit nothing
-                raise Killed
-            return etag
-
     with pytest.raises(Killed):
-        Sink(Mortal(store.root), SlowDeserializer(), consumer, replace(TOGETHER, messages_together=11)).run()
+        Sink(
+            MortalStore(store.root, consumer, die_at),
+            SlowDeserializer(),
+            consumer,
+            replace(TOGETHER, messages_together=11),
+        ).run()
     Sink(store, SlowDeserializer(), FakeConsumer(log), replace(TOGETHER, messages_together=17)).run(
         until_caught_up=True
     )
@@ -480,30 +494,14 @@ def test_on_a_rebalance_what_is_done_is_committed_unless_the_partition_is_lost(
 # What fails
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of the sink runs after it."""
-
-
 @pytest.mark.parametrize("die_at", [0, 1, 5, 9])
 def test_after_a_crash_between_put_and_commit_the_next_sink_puts_the_same_keys(
     store: FolderObjectStore, die_at: int
 ) -> None:
     log = FakeLog(messages(10))
     consumer = FakeConsumer(log)
-    puts = 0
-
-    class Mortal(FolderObjectStore):
-        def put(self, key: str, data: bytes) -> str:
-            nonlocal puts
-            etag = super().put(key, data)
-            puts += 1
-            if puts > die_at:
-                consumer.down = True  # dead processes commit nothing
-                raise Killed
-            return etag
-
     with pytest.raises(Killed):
-        Sink(Mortal(store.root), FakeDeserializer(), consumer, replace(QUICK, workers=2)).run()
+        Sink(MortalStore(store.root, consumer, die_at), FakeDeserializer(), consumer, replace(QUICK, workers=2)).run()
     assert log.committed.get((TOPIC, 0), 0) <= die_at
     run(log, store)
     assert landed(store) == sorted(f"{FOLDER}/{TOPIC}+0+{n}.json" for n in range(10))

@@ -12,7 +12,7 @@ from qpipe_assets.tables.engine import BatchRows, Examined, FeatureRows
 from qpipe_assets.tables.examination import examine
 from qpipe_assets.tables.flatten import BatchConstants, flatten
 from qpipe_assets.tables.ledger_tables import Batch, TableCommit
-from qpipe_assets.tables.staging import Staging, only, owned
+from qpipe_assets.tables.staging import Staging, experiments_of, only, owned
 from qpipe_resources.data_files import Written, no_files, write_data_files
 from qpipe_resources.object_store import ObjectInfo, ObjectStore
 
@@ -65,9 +65,13 @@ class _StagedRows:
     def __init__(self, staging: Staging, batch: Batch, experiments: set[str]) -> None:
         self._staging = staging
         self._constants = BatchConstants(batch.batch_id, batch.at, batch.molecule)
-        parts = staging.parts(batch.batch_id)
-        self._owned = owned({key: staging.experiments(key) for key in parts}, experiments, batch)
-        self._cached: tuple[str, pa.Table] | None = None
+        held: dict[str, list[str]] = {}
+        for key in staging.parts(batch.batch_id):
+            loaded = staging.load(key)
+            held[key] = experiments_of(loaded)
+        self._owned = owned(held, experiments, batch)
+        # Mostly there is one part, which is read once.
+        self._cached = (key, only(loaded, self._owned[key])) if held else None
 
     def write(self, name: str, table: IcebergTable) -> Written:
         written = no_files(table)

@@ -69,7 +69,7 @@ class Staging:
 
     def experiments(self, key: str) -> list[str]:
         """The experiments of one part. Raises as `load`."""
-        return list(self.load(key).column("experiment_id").to_pylist())
+        return experiments_of(self.load(key))
 
     def delete(self, batch_id: str) -> None:
         """Remove the batch's files."""
@@ -118,9 +118,14 @@ def owned(held: Mapping[str, Sequence[str]], experiments: set[str], batch: Batch
     return owners
 
 
+def experiments_of(staged: pa.Table) -> list[str]:
+    """The experiment of each record."""
+    return list(staged.column("experiment_id").to_pylist())
+
+
 def only(staged: pa.Table, experiments: set[str]) -> pa.Table:
     """The records of these experiments."""
-    return staged.filter(pa.array([identity in experiments for identity in staged.column("experiment_id").to_pylist()]))
+    return staged.filter(pa.array([identity in experiments for identity in experiments_of(staged)]))
 
 
 def _while_starting(found: Iterable[Any], prefix: str) -> Iterator[Any]:
