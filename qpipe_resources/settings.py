@@ -58,7 +58,7 @@ class Settings(BaseModel):
         90, description="QPIPE_RETAINED_DAYS: days of which the last snapshot's tag is kept besides."
     )
     expire_every: Annotated[int, Field(ge=1)] = Field(
-        32, description="QPIPE_EXPIRE_EVERY: expirable snapshots of a table that trigger an expiry."
+        8, description="QPIPE_EXPIRE_EVERY: expirable snapshots of a table that trigger an expiry."
     )
     orphan_days: Annotated[int, Field(ge=1)] = Field(
         3,

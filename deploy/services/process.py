@@ -141,8 +141,9 @@ def _send(process: psutil.Process, how: signal.Signals) -> None:
 
 def _runs(process: psutil.Process) -> bool:
     child = _CHILDREN.get(process.pid)
-    if child is not None and child.poll() is not None:
-        return False
+    if child is not None:
+        # A zombie is cleared away by being waited for, and nobody but its parent can do it.
+        return child.poll() is None
     return process.is_running() and observe(process.pid)[1]
 
 
