@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections import defaultdict
@@ -9,7 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import fastavro
+
+from qpipe_resources.avro_container import EncodedRecord
 from qpipe_resources.kafka.errors import BrokerUnavailableError, PoisonMessageError, RegistryUnavailableError
+from qpipe_resources.serialization import avro_schema
 from tests.synthetic import plain_record
 
 TOPIC = "experiment.vqe"
@@ -117,7 +122,7 @@ class FakeConsumer:
 
 
 class FakeDeserializer:
-    """Avro is what starts with 0x00; the rest of it is JSON here, which the tests of serialization do not need."""
+    """Avro is what starts with 0x00; the rest of it is JSON here, which is encoded by the record's schema."""
 
     registry_down = False
 
@@ -128,10 +133,18 @@ class FakeDeserializer:
         if self.registry_down:
             raise RegistryUnavailableError("the Schema Registry at http://localhost:8081 does not answer: start it")
 
-    def to_row(self, message_value: bytes) -> Any:
+    def take_apart(self, message_value: bytes) -> EncodedRecord:
         if not message_value.startswith(b"\x00"):
             raise PoisonMessageError("no magic byte: expected 0x00")
-        return json.loads(message_value[1:])
+        return encoded(json.loads(message_value[1:]))
+
+
+def encoded(row: Any, schema: Any = None) -> EncodedRecord:
+    """A row by a schema, the record's if none is given; what the schema lacks goes."""
+    schema = schema or avro_schema()
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), row)
+    return EncodedRecord(json.dumps(schema), stream.getvalue(), row["molecule"])
 
 
 def record(number: int, **changes: Any) -> bytes:

@@ -12,7 +12,7 @@ from qpipe_assets.kafka_sink.message_landing import Readable
 
 @dataclass
 class Group:
-    """Messages of one topic, partition, molecule and day; `since` is the time of the first (monotonic seconds)."""
+    """Messages that belong together; `since` is the time of the first (monotonic seconds)."""
 
     since: float
     taken: list[Taken] = field(default_factory=list)
@@ -24,7 +24,7 @@ class Gathering:
     """Groups that fill up.
 
     Args:
-        most_bytes: Of JSON, from which a group waits for no more.
+        most_bytes: Of records, from which a group waits for no more.
         most_messages: The same of messages.
     """
 

@@ -1,8 +1,12 @@
 """What becomes of Kafka's messages: records in objects of the raw store, or dead letters with the reason.
 
+A record in Avro stays as its writer encoded it: it lands in a container file with its writer's schema. Only the
+molecule is decoded, and that the bytes are of their schema is seen by skipping the rest. What a record's fields hold is
+judged once, by the ingest, which sets a bad one apart from those it landed with. Plain JSON stays JSON.
+
 The key follows from topic, partition, offset and Kafka's timestamp alone, so that the same message twice is one object.
-Messages that wait at the same time share one, a line each: the store's price is one object's, whatever it holds. Its
-key is that of the first one with a digest of all.
+Messages that wait at the same time share one: the store's price is one object's, whatever it holds. Its key is that of
+the first one with a digest of all.
 """
 
 from __future__ import annotations
@@ -11,14 +15,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qpipe_assets.kafka_sink.dead_letters import DeadLetter, ForeignObjectError, bury, letter_of, letters, remove
 from qpipe_assets.kafka_sink.patience import Patience
 from qpipe_assets.kafka_sink.put_beside import put_together
-from qpipe_assets.tables.decode import DecodeError, molecule_of_json, molecule_of_row
+from qpipe_assets.tables.decode import DecodeError, molecule_of_json, molecule_of_part
+from qpipe_resources.avro_container import EncodedRecord, container
 from qpipe_resources.kafka.errors import KafkaError, PoisonMessageError, RegistryUnavailableError
-from qpipe_resources.object_layout import result_key
+from qpipe_resources.object_layout import AVRO, JSON, result_key
 from qpipe_resources.object_store import ObjectStore
 
 if TYPE_CHECKING:
@@ -35,13 +40,13 @@ class Deserializer(Protocol):
     """Reads messages in Confluent's wire format, by the schema whose id they carry."""
 
     def lacks_schema(self, message_value: bytes) -> bool:
-        """Whether `to_row` would have to ask the registry. Raises PoisonMessageError as it does."""
+        """Whether `take_apart` would have to ask the registry. Raises PoisonMessageError as it does."""
 
     def look_up_schema(self, message_value: bytes) -> None:
-        """Have the message's schema at hand, so that `to_row` asks nobody. Raises as `to_row`."""
+        """Have the message's schema at hand, so that `take_apart` asks nobody. Raises as `take_apart`."""
 
-    def to_row(self, message_value: bytes) -> Any:
-        """The record as its writer wrote it.
+    def take_apart(self, message_value: bytes) -> EncodedRecord:
+        """The record as its writer encoded it.
 
         Raises:
             PoisonMessageError: it will never be one.
@@ -60,21 +65,26 @@ class Landed:
 
 @dataclass(frozen=True)
 class Readable:
-    """A message that is a record: what it is known by, the molecule's partition key, and the record as JSON."""
+    """A message that is a record: what it is known by, the molecule's partition key, and the record.
+
+    `data` is in Avro's binary encoding by `schema`, or JSON where that is None.
+    """
 
     letter: DeadLetter
     molecule: str
     data: bytes
+    schema: str | None
 
     @property
-    def belongs(self) -> tuple[str, int, str, str]:
-        """Topic, partition, molecule and day: what the key is of, but for the offset."""
-        return self.letter.topic, self.letter.partition, self.molecule, self.letter.timestamp[:10]
+    def belongs(self) -> tuple[str, int, str, str, str | None]:
+        """Topic, partition, molecule, day and schema: what messages that share an object have in common."""
+        return self.letter.topic, self.letter.partition, self.molecule, self.letter.timestamp[:10], self.schema
 
     @property
     def key(self) -> str:
         """The key that it has alone."""
-        return result_key(self.letter.topic, self.molecule, self.letter.timestamp, self.letter.name)
+        ending = JSON if self.schema is None else AVRO
+        return result_key(self.letter.topic, self.molecule, self.letter.timestamp, self.letter.name, ending)
 
 
 class MessageLanding:
@@ -111,8 +121,8 @@ class MessageLanding:
             GivenUpError: the work was stopped while it waited.
         """
         self._look_up_schema(value)
-        molecule, data = self._patience.attempt(DECODING, lambda: self._decoded(value), _NOT_NOW)
-        return Readable(letter, molecule, data)
+        molecule, data, schema = self._patience.attempt(DECODING, lambda: self._decoded(value), _NOT_NOW)
+        return Readable(letter, molecule, data, schema)
 
     def put(self, together: Sequence[Readable]) -> list[Landed]:
         """Put messages that belong together into the store, durably, as one object. Waits for the store.
@@ -121,8 +131,10 @@ class MessageLanding:
             GivenUpError: the work was stopped while it waited.
         """
         in_order = sorted(together, key=lambda message: message.letter.offset)
-        named = [(message.key, message.data) for message in in_order]
-        key = self._patience.attempt(OBJECT_STORE, lambda: put_together(self._store, named))
+        documents, schema = [message.data for message in in_order], in_order[0].schema
+        data = b"\n".join(documents) if schema is None else container(schema, documents)
+        first, alone = in_order[0].key, len(in_order) == 1
+        key = self._patience.attempt(OBJECT_STORE, lambda: put_together(self._store, first, data, alone))
         return [Landed(key, len(message.data)) for message in together]
 
     def _look_up_schema(self, value: bytes | None) -> None:
@@ -130,7 +142,7 @@ class MessageLanding:
         if value is not None and not _is_json(value) and self._deserializer.lacks_schema(value):
             self._patience.attempt(REGISTRY, lambda: look_up_schema(value, self._deserializer), _NOT_NOW)
 
-    def _decoded(self, value: bytes | None) -> tuple[str, bytes]:
+    def _decoded(self, value: bytes | None) -> tuple[str, bytes, str | None]:
         with self._decoding:
             return decoded(value, self._deserializer)
 
@@ -166,8 +178,8 @@ def look_up_schema(value: bytes, deserializer: Deserializer) -> None:
         deserializer.look_up_schema(value)
 
 
-def decoded(value: bytes | None, deserializer: Deserializer) -> tuple[str, bytes]:
-    """The molecule's partition key of a message, and the record as JSON, with all that its writer wrote.
+def decoded(value: bytes | None, deserializer: Deserializer) -> tuple[str, bytes, str | None]:
+    """The molecule's partition key of a message, and the record, as its writer encoded it, with its schema (Avro's).
 
     Raises:
         PoisonMessageError: it is no record; says why.
@@ -178,9 +190,9 @@ def decoded(value: bytes | None, deserializer: Deserializer) -> tuple[str, bytes
         raise PoisonMessageError("a null value (tombstone); expected a record")
     with _verdicts():
         if _is_json(value):
-            return molecule_of_json(value), value
-        row = deserializer.to_row(value)
-        return molecule_of_row(row), _as_json(row)
+            return molecule_of_json(value), value, None
+        record = deserializer.take_apart(value)
+        return molecule_of_part(record.molecule), record.data, record.schema
 
 
 def _is_json(value: bytes) -> bool:
@@ -202,12 +214,3 @@ def _verdicts() -> Iterator[None]:
     except Exception as error:
         # Whatever a message does to its reader, it must not stop those behind it; it is kept, and can be tried again.
         raise PoisonMessageError(f"reading it failed: {type(error).__name__}: {error}") from error
-
-
-def _as_json(row: Any) -> bytes:
-    import orjson
-
-    try:
-        return orjson.dumps(row)
-    except orjson.JSONEncodeError as error:  # bytes, say, in a field that only the writer's schema knows
-        raise PoisonMessageError(f"the record cannot be JSON: {error}") from error

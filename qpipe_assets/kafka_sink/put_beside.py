@@ -8,7 +8,6 @@ a digest in their key says what they are, so whichever comes last, nothing is lo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 from qpipe_resources.object_store import ObjectMissingError, ObjectStore
 
@@ -31,18 +30,19 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:_DIGITS]
 
 
-def put_together(store: ObjectStore, named: Sequence[tuple[str, bytes]]) -> str:
-    """Put JSON documents as one object, a line each; returns its key.
+def put_together(store: ObjectStore, key: str, data: bytes, alone: bool) -> str:
+    """Put messages as one object; returns its key.
 
-    One document lies under its own key; several, or one whose key is taken by something else, under that of the first
+    One message lies under its own key; several, or one whose key is taken by something else, under that of the first
     with a digest of all.
 
     Args:
         store: Where to.
-        named: Each document with the key that it would have alone.
+        key: Of the first message, if it had an object of its own.
+        data: All of them; the same for the same messages.
+        alone: Whether it is one message.
     """
-    key, data = named[0][0], b"\n".join(document for _, document in named)
-    there = lies_there(store, key, data) if len(named) == 1 else False
+    there = lies_there(store, key, data) if alone else False
     if there is False:
         stem, dot, ending = key.rpartition(".")
         key = f"{stem}+{digest(data)}{dot}{ending}"

@@ -8,17 +8,18 @@ import itertools
 import math
 import re
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
 from pydantic import ValidationError
 
+from qpipe_resources.avro_container import MAGIC, cut
 from simulation.identity import content_id
 from simulation.molecules import MoleculeError, partition_key_of
-from simulation.record import VQEDecoratedResult
+from simulation.record import MoleculeData, MoleculeInfo, VQEDecoratedResult
 
-AVRO_MAGIC = b"Obj\x01"
 MAX_RECORDS_PER_OBJECT = 1000
 """An object can hold many records; more than this in one object is taken for an error."""
 
@@ -28,6 +29,7 @@ DEFAULT_ANSATZ = "EfficientSU2"
 MAX_PATH_SEGMENT = 200
 """Bytes of a value, percent-encoded, that tables are partitioned by: it becomes a folder's name."""
 
+_Read = TypeVar("_Read")
 _PARTITION_KEY = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 # In one document a comma stands between two objects, and no string holds a line's end as it is.
 # What was matched is not given back: a megabyte of empty lines must not take hours.
@@ -68,13 +70,42 @@ def decode(data: bytes) -> list[Decoded]:
     return decoded
 
 
-def records_of(data: bytes) -> dict[str, VQEDecoratedResult]:
-    """The records of one object by their experiment's identity, as they were written.
+@dataclass(frozen=True)
+class Unusable:
+    """A record among others that cannot be used: an object of its own, and why."""
+
+    document: bytes
+    reason: str
+
+
+def decode_usable(data: bytes) -> tuple[list[Decoded], list[Unusable]]:
+    """Decode one object; where several records share it, those that cannot be used take none of the others with them.
 
     Raises:
-        DecodeError: as `decode`.
+        DecodeError: as `decode`, when there is no usable record, or the usable ones do not belong together.
     """
-    return {record.experiment_id or content_id(record): record for record in _records(data)}
+    try:
+        return decode(data), []
+    except DecodeError as error:
+        usable, unusable = _one_by_one(data, decode)
+        if not usable or not unusable or len({item.molecule for item in usable}) > 1:
+            raise error
+        return usable, unusable
+
+
+def records_of(data: bytes) -> dict[str, VQEDecoratedResult]:
+    """The usable records of one object by their experiment's identity, as they were written.
+
+    Raises:
+        DecodeError: as `decode`, when there is none.
+    """
+    try:
+        records = _records(data)
+    except DecodeError as error:
+        records, _ = _one_by_one(data, _records)
+        if not records:
+            raise error
+    return {record.experiment_id or content_id(record): record for record in records}
 
 
 def molecule_of_json(data: bytes) -> str:
@@ -86,16 +117,16 @@ def molecule_of_json(data: bytes) -> str:
     return _molecule_of(_decode_json(data))
 
 
-def molecule_of_row(row: Any) -> str:
-    """The same for a record as plain data, the form in which a message's Avro is read.
+def molecule_of_part(molecule: Any) -> str:
+    """Molecule's partition key of a record of which only the field `molecule` was read, as plain data.
 
     Raises:
-        DecodeError: as `decode`.
+        DecodeError: `decode` would find no molecule in it, either.
     """
     try:
-        return _molecule_of(VQEDecoratedResult.model_validate(row))
+        return _partition_key(MoleculeInfo.model_validate(molecule).molecule_data)
     except ValidationError as error:
-        raise DecodeError(_first_errors(error)) from error
+        raise DecodeError(f"molecule: {_first_errors(error)}") from error
 
 
 def json_documents(data: bytes) -> list[bytes]:
@@ -103,8 +134,28 @@ def json_documents(data: bytes) -> list[bytes]:
     return _BETWEEN_DOCUMENTS.split(data) if b"\n" in data else [data]
 
 
+def _one_by_one(data: bytes, read: Callable[[bytes], list[_Read]]) -> tuple[list[_Read], list[Unusable]]:
+    usable: list[_Read] = []
+    unusable: list[Unusable] = []
+    for document in _separate(data):
+        try:
+            usable += read(document)
+        except DecodeError as error:
+            unusable.append(Unusable(document, str(error)))
+    return usable, unusable
+
+
+def _separate(data: bytes) -> list[bytes]:
+    """The records of an object, each as one of its own; none where they cannot be told apart, or are too many."""
+    try:
+        documents = cut(data) if data.startswith(MAGIC) else json_documents(data)
+    except ValueError:
+        return []
+    return documents if len(documents) <= MAX_RECORDS_PER_OBJECT else []
+
+
 def _records(data: bytes) -> list[VQEDecoratedResult]:
-    return _decode_avro(data) if data.startswith(AVRO_MAGIC) else _decode_lines(data)
+    return _decode_avro(data) if data.startswith(MAGIC) else _decode_lines(data)
 
 
 def _decode_lines(data: bytes) -> list[VQEDecoratedResult]:
@@ -176,17 +227,21 @@ def _identify(record: VQEDecoratedResult) -> Decoded:
 
 def _molecule_of(record: VQEDecoratedResult) -> str:
     """The molecule's partition key, once everything holds that the declared schema alone does not say."""
-    molecule = record.molecule.molecule_data
+    key = _partition_key(record.molecule.molecule_data)
+    _check_path_segment("basis_set", record.basis_set)
+    _check_path_segment("vqe_result.initial_data.backend", record.vqe_result.initial_data.backend)
+    if record.started_at is not None:
+        _utc_text(record.started_at)
+    return key
+
+
+def _partition_key(molecule: MoleculeData) -> str:
     try:
         key = partition_key_of(molecule.symbols, molecule.charge, molecule.multiplicity)
     except MoleculeError as error:
         raise DecodeError(f"molecule: {error}") from error
     if not valid_partition_key(key):
         raise DecodeError(f"molecule: {key!r} is no valid partition key: expected at most 64 of A-Z a-z 0-9 _ . + -")
-    _check_path_segment("basis_set", record.basis_set)
-    _check_path_segment("vqe_result.initial_data.backend", record.vqe_result.initial_data.backend)
-    if record.started_at is not None:
-        _utc_text(record.started_at)
     return key
 
 

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from qpipe_assets.tables.decode import DecodeError, decode, valid_partition_key
+from qpipe_assets.tables.decode import DecodeError, decode_usable, valid_partition_key
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_assets.tables.ledger_queries import too_large
 from qpipe_resources.object_layout import EXPERIMENTS, MOLECULE_FOLDER, QUARANTINE
@@ -101,7 +101,7 @@ class Discovery:
             stored = self._store.get(info.key)
             if stored.etag != info.etag:
                 return None
-            return decode(stored.data)[0].molecule
+            return decode_usable(stored.data)[0][0].molecule
         except (ObjectChangedError, ObjectMissingError):
             return None
         except (DecodeError, InvalidKeyError) as error:

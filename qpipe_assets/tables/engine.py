@@ -72,7 +72,7 @@ class TableEngine(Protocol):
         """Read objects, and keep the records of those that can be used in staging files, durably.
 
         Returns:
-            What came of each object, in order.
+            What came of each object, in order, and of each record that was set apart of one.
         """
 
     def rows(self, batch: Batch, experiments: set[str], names: Sequence[str]) -> BatchRows:

@@ -1,14 +1,19 @@
-"""Raw objects looked at: which records they hold, or why they hold none; the same for every engine."""
+"""Raw objects looked at: which records they hold, or why they hold none; the same for every engine.
+
+A record that cannot be used, among others that can, is set apart: it is put as an object of its own, which is refused
+with its reason. So whatever one message holds, those that landed with it become rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qpipe_assets.tables.decode import Decoded, DecodeError, decode
+from qpipe_assets.tables.decode import Decoded, DecodeError, Unusable, decode_usable
 from qpipe_assets.tables.engine import Examined, Refusal
 from qpipe_assets.tables.execution import execution_of
 from qpipe_assets.tables.ledger_queries import too_large
 from qpipe_assets.tables.ledger_tables import Candidate
+from qpipe_resources.object_layout import key_apart
 from qpipe_resources.object_store import (
     InvalidKeyError,
     ObjectChangedError,
@@ -31,7 +36,7 @@ def examine(
         max_bytes: Objects above this size are refused unread.
 
     Returns:
-        What came of each object, in order, and all records of those that can be used.
+        What came of each object, in order, and of what was set apart of it; and all records that can be used.
     """
     examined, records = [], []
     for info in objects:
@@ -40,24 +45,33 @@ def examine(
             continue
         try:
             stored = store.get(info.key)
-            found = _decoded(stored, molecule)
+            found, unusable = _decoded(stored, molecule)
+            apart = [_set_apart(store, molecule, info, one) for one in unusable]
         except (ObjectChangedError, ObjectMissingError) as error:
             examined.append(Examined(info, postponed=str(error)))
         except (DecodeError, InvalidKeyError) as error:
             examined.append(Examined(info, refused=Refusal(str(error))))
         else:
             records += found
-            examined.append(_offered(info, stored, found))
+            examined += [_offered(info, stored, found), *apart]
     return examined, records
 
 
-def _decoded(stored: StoredObject, molecule: str) -> list[Decoded]:
-    found = decode(stored.data)
+def _decoded(stored: StoredObject, molecule: str) -> tuple[list[Decoded], list[Unusable]]:
+    found, unusable = decode_usable(stored.data)
     if found[0].molecule != molecule:
         raise DecodeError(
             f"the object is filed under molecule={molecule}, its record is of {found[0].molecule}; move it"
         )
-    return found
+    return found, unusable
+
+
+def _set_apart(store: ObjectStore, molecule: str, info: ObjectInfo, one: Unusable) -> Examined:
+    # Before anything is claimed: whoever is killed in between puts the same bytes again.
+    key = key_apart(info.key, molecule, one.document)
+    etag = store.put(key, one.document)
+    apart = ObjectInfo(key, etag, len(one.document), info.modified)
+    return Examined(apart, refused=Refusal(f"a record of {info.key}, which holds others: {one.reason}"))
 
 
 def _offered(info: ObjectInfo, stored: StoredObject, found: list[Decoded]) -> Examined:

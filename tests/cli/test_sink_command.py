@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +41,7 @@ def test_it_lands_in_the_folder_of_a_local_installation(home: Path, connected: C
     asked = connected(FakeLog([*messages(3), FakeMessage(3, b"?")]))
     result = qpipe("sink", "--once", "--servers", "broker:9092", "--group", "mine")
     assert result.exit_code == 0, result.stderr
-    objects = (home / "raw-results" / "experiments").rglob("*.json")
+    objects = (home / "raw-results" / "experiments").rglob("*.avro")
     assert sum(len(decode(path.read_bytes())) for path in objects) == 3
     assert "3 landed" in result.stderr and "1 dead letters" in result.stderr and "magic byte" in result.stderr
     assert (asked[0].servers, asked[0].group) == ("broker:9092", "mine")
@@ -101,7 +100,7 @@ def test_dead_letters_that_are_good_now_land_and_the_others_stay(
         (f"{TOPIC}+0+1", "dead letter"),
         (f"{TOPIC}+0+0", "landed"),
     ]
-    assert json.loads(store.get(told[1]["key"]).data)["basis_set"] == "sto3g"
+    assert decode(store.get(told[1]["key"]).data)[0].row["basis_set"] == "sto3g"
     [left] = dead_letters.listed(store)
     assert "magic byte" in dead_letters.read(store, left.key).reason
     assert not list((home / "raw-results" / "dead-letters").rglob("*+0+0.*"))

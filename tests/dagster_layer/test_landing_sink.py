@@ -42,7 +42,7 @@ def test_a_run_lands_what_waits_and_tells_how_much(deployment: Deployment, log: 
     metadata = told.step_output_data.metadata
     assert (metadata["landed"].value, metadata["dead_letters"].value) == (5, 1)
     assert log.committed == {(TOPIC, 0): 6}
-    objects = deployment.settings.raw_results.rglob("experiments/**/*.json")
+    objects = deployment.settings.raw_results.rglob("experiments/**/*.avro")
     assert sum(len(decode(path.read_bytes())) for path in objects) == 5
     assert output.step_key == "land_messages"
 

@@ -200,6 +200,39 @@ def test_a_schema_that_is_none_is_poison(registry: Registry, deserializer: Recor
         assert f"schema {number} is none" in poison(deserializer, struct.pack(">bI", 0, number) + b"abc")
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_record_that_is_taken_apart_is_still_what_its_writer_encoded(
+    registry: Registry, deserializer: RecordDeserializer, version: int
+) -> None:
+    value = message(registry, schemas.schema(version), schemas.record(version))
+    taken = deserializer.take_apart(value)
+    assert taken.data == value[5:]
+    assert taken.molecule == deserializer.to_row(value)["molecule"]
+    assert json.loads(taken.schema) == schemas.schema(version)
+
+
+def test_a_molecule_that_uses_what_another_field_defines_is_found_all_the_same(
+    registry: Registry, deserializer: RecordDeserializer
+) -> None:
+    schema = schemas.schema(3)
+    (molecule,) = [field for field in schema["fields"] if field["name"] == "molecule"]
+    twin = {"name": "twin", "type": molecule["type"]}
+    others = [field for field in schema["fields"] if field is not molecule]
+    schema["fields"] = [twin, molecule | {"type": "quantum_pipeline.MoleculeInfo"}, *others]
+    row = schemas.record(3)
+    value = message(registry, schema, row | {"twin": row["molecule"]})
+    assert deserializer.take_apart(value).molecule == deserializer.to_row(value)["molecule"]
+
+
+def test_a_schema_of_something_else_is_poison_and_says_what_it_lacks(
+    registry: Registry, deserializer: RecordDeserializer
+) -> None:
+    schema = {"type": "record", "name": "Reading", "fields": [{"name": "celsius", "type": "double"}]}
+    value = message(registry, schema, {"celsius": 21.0})
+    with pytest.raises(PoisonMessageError, match=r"lacks basis_set, .*, vqe_result"):
+        deserializer.take_apart(value)
+
+
 def test_a_schema_is_asked_for_once(registry: Registry, deserializer: RecordDeserializer) -> None:
     value = message(registry, avro_schema(), schemas.record(3))
     for _ in range(3):

@@ -18,9 +18,11 @@ from qpipe_assets.tables.decode import (
     MAX_RECORDS_PER_OBJECT,
     DecodeError,
     decode,
+    decode_usable,
     json_documents,
     molecule_of_json,
-    molecule_of_row,
+    molecule_of_part,
+    records_of,
 )
 from qpipe_resources.serialization import avro_schema, to_avro_container
 from simulation.elements import SYMBOLS
@@ -321,7 +323,7 @@ def test_a_molecule_whose_formula_is_too_long_for_a_partition_is_refused() -> No
 @given(records)
 def test_a_sink_lands_a_record_under_the_molecule_that_the_ingest_finds(record: VQEDecoratedResult) -> None:
     row = record.model_dump()
-    molecule = molecule_of_row(row)
+    molecule = molecule_of_part(row["molecule"])
     assert molecule == molecule_of_json(record.to_json()) == decode(orjson.dumps(row))[0].molecule
 
 
@@ -339,23 +341,41 @@ def test_a_sink_refuses_what_the_ingest_refuses_for_the_same_reason(data: bytes)
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "named"),
-    [
-        ("vqe_result.minimum", math.nan, "vqe_result.minimum"),
-        ("hamiltonian_time", "1.0", "hamiltonian_time"),
-        ("started_at", "0001-01-01T00:00:00+14:00", "0001-01-01"),
-        ("molecule.molecule_data.symbols", ["H", "Qq"], "Qq"),
-        ("basis_set", "x" * 300, "basis_set"),
-        ("molecule_id", 2**31, "2147483648"),
-        ("performance_start", b"bytes", "performance_start"),
-    ],
+    "part", [None, 1.0, "text", [1], {}, {"molecule_data": None}, {"symbols": ["Qq"], "coords": []}]
 )
-def test_a_row_that_violates_a_rule_is_refused_by_name(path: str, value: Any, named: str) -> None:
-    with pytest.raises(DecodeError, match=named):
-        molecule_of_row(changed(plain_record(), path, value))
+def test_a_sink_refuses_a_molecule_that_is_none(part: Any) -> None:
+    with pytest.raises(DecodeError, match="molecule"):
+        molecule_of_part(part)
 
 
-@pytest.mark.parametrize("row", [None, 1.0, "text", [1], {}, {"vqe_result": None}])
-def test_a_row_that_is_no_record_is_refused(row: Any) -> None:
+def in_avro(*rows: Any) -> bytes:
+    return written_by(avro_schema(), *rows)
+
+
+def as_lines(*rows: Any) -> bytes:
+    return b"\n".join(json.dumps(row).encode() for row in rows)
+
+
+@pytest.mark.parametrize("made", [as_lines, in_avro])
+@EXAMPLES
+@given(st.lists(st.booleans(), min_size=1, max_size=6))
+def test_a_record_that_cannot_be_used_takes_none_of_its_neighbours_with_it(made: Any, good: list[bool]) -> None:
+    rows = [plain_record(n) | ({} if fine else {"basis_set": "x" * 300}) for n, fine in enumerate(good)]
+    data = made(*rows)
+    if not any(good):
+        with pytest.raises(DecodeError, match="basis_set"):
+            decode_usable(data)
+        return
+    usable, unusable = decode_usable(data)
+    assert [item.row["vqe_result"]["initial_data"]["seed"] for item in usable] == [n for n, g in enumerate(good) if g]
+    assert len(unusable) == good.count(False)
+    assert set(records_of(data)) >= {item.experiment_id for item in usable}
+    for one in unusable:
+        with pytest.raises(DecodeError) as alone:
+            decode(one.document)
+        assert one.reason == str(alone.value)
+
+
+def test_records_of_several_molecules_are_refused_together_even_beside_one_that_cannot_be_used() -> None:
     with pytest.raises(DecodeError):
-        molecule_of_row(row)
+        decode_usable(as_lines(plain_record(1), plain_record(2, "LiH"), plain_record(3) | {"total_time": "1"}))
