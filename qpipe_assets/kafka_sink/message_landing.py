@@ -90,7 +90,7 @@ class Readable:
 class MessageLanding:
     """Puts messages into a store. Safe to share among threads.
 
-    Decoding needs the interpreter's lock, and of a large record ten times its bytes: one at a time is as fast, and
+    Reading needs the interpreter's lock, and of a large JSON ten times its bytes: one at a time is as fast, and
     bounds the memory. What waits for the network or the disk, for a schema and while storing, goes on beside it.
     """
 
