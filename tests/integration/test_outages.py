@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from deploy.services.stack import Stack
-from qpipe_assets.tables.decode import decode
+from qpipe_assets.tables.decode import decode_usable, records_of
 from qpipe_assets.tables.installation import open_installation
 from qpipe_resources.kafka.client_config import producer_config
 from qpipe_resources.kafka.delivery import KafkaDelivery
@@ -217,8 +217,8 @@ def test_a_result_of_20_mib_passes_from_end_to_end(operator: Operator) -> None:
     KafkaDelivery(settings).deliver(molecule_of(1), record)
     operator.does("sink", "--once")
     (key,) = landed()
-    stored = json.loads(open_store(load_settings()).get(key).data)
-    assert stored["vqe_result"]["iteration_list"] == record.model_dump()["vqe_result"]["iteration_list"]
+    [stored] = records_of(open_store(load_settings()).get(key).data).values()
+    assert stored.vqe_result.iteration_list == record.vqe_result.iteration_list
     assert ingested(molecule_of(1)) == 1
     assert open_installation().lakehouse.arrow("iteration_parameters").num_rows == 27_400 * 96
 
@@ -234,9 +234,14 @@ def test_messages_that_are_no_record_are_put_aside_with_a_reason_each_and_stop_n
         for bad in list(poison.values())[number :: len(good)]:
             producer.produce(settings.topic, bad, "H2", partition=0)
     assert producer.flush(30) == 0
+    # Its bytes are of its schema: it lands, and the ingest finds out.
+    bad_inside = poison.pop("energy is no number")
     operator.does("sink", "--once")
     store = open_store(load_settings())
-    assert sum(len(decode(store.get(key).data)) for key in landed()) == len(good)
+    found = [decode_usable(store.get(key).data) for key in landed()]
+    assert sum(len(usable) for usable, _ in found) == len(good)
+    [unusable] = [one for _, several in found for one in several]
+    assert bad_inside is not None and bad_inside[5:] in unusable.document
     letters = [info.key for info in store.list_objects(f"{DEAD_LETTERS}{settings.topic}/")]
     reasons = [json.loads(store.get(key).data)["reason"] for key in letters if key.endswith(".json")]
     assert len(reasons) == len(poison), reasons
@@ -244,7 +249,8 @@ def test_messages_that_are_no_record_are_put_aside_with_a_reason_each_and_stop_n
     kept = sorted(store.get(key).data for key in letters if key.endswith(".bin"))
     assert kept == sorted(value or b"" for value in poison.values())
     assert ingested() == len(good)
-    assert open_installation().discovery.quarantined() == []
+    [refused] = open_installation().discovery.quarantined()
+    assert "vqe_result.minimum" in str(refused["error"])
 
 
 def _poison(good: bytes, registry: SchemaRegistryClient) -> dict[str, bytes | None]:

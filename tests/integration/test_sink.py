@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from qpipe_assets.tables.decode import json_documents
+from qpipe_assets.tables.decode import json_documents, records_of
 from qpipe_assets.tables.installation import open_installation
+from qpipe_resources.avro_container import MAGIC, cut
 from qpipe_resources.kafka.serialization import RecordSerializer
 from qpipe_resources.kafka.settings import load_kafka_settings
 from simulation.record import VQEDecoratedResult
@@ -123,15 +124,20 @@ def objects(sandbox: Sandbox, prefix: str = "experiments/") -> list[str]:
 
 
 def documents(sandbox: Sandbox) -> list[bytes]:
-    """The records that have landed, as they stand in the objects."""
+    """The records that have landed, each as an object of its own."""
     s3 = sandbox.s3()
     bodies = [s3.get_object(Bucket=sandbox.raw_bucket, Key=key)["Body"].read() for key in objects(sandbox)]
-    return [document for body in bodies for document in json_documents(body)]
+    return [document for body in bodies for document in (cut(body) if body.startswith(MAGIC) else json_documents(body))]
+
+
+def records(sandbox: Sandbox) -> list[VQEDecoratedResult]:
+    """The same as their readers see them."""
+    return [record for document in documents(sandbox) for record in records_of(document).values()]
 
 
 def seeds(sandbox: Sandbox) -> list[int]:
     """The numbers of the records that have landed."""
-    return sorted(json.loads(document)["vqe_result"]["initial_data"]["seed"] for document in documents(sandbox))
+    return sorted(record.vqe_result.initial_data.seed or 0 for record in records(sandbox))
 
 
 def all_landed(sandbox: Sandbox, count: int, seconds: float = 90) -> None:
@@ -150,7 +156,7 @@ def test_every_message_lands_once_with_the_content_that_was_sent(
     assert seeds(sandbox) == list(range(61))
     found = documents(sandbox)
     assert written in found
-    assert VQEDecoratedResult.model_validate(plain_record(7)) in map(VQEDecoratedResult.model_validate_json, found)
+    assert VQEDecoratedResult.model_validate(plain_record(7)) in records(sandbox)
     assert len(objects(sandbox)) < len(found)
     # What is committed is not read again.
     begun = time.monotonic()
@@ -271,7 +277,7 @@ def test_a_dead_letter_whose_schema_turns_up_lands_when_it_is_tried_again(
     assert told == {"landed", "dead letter"}
     [landed] = objects(sandbox)
     name = value.rsplit("/", 1)[-1].removesuffix(".bin")
-    assert landed.endswith(f"/{name}.json") and sandbox.topic in landed
+    assert landed.endswith(f"/{name}.avro") and sandbox.topic in landed
     assert len(objects(sandbox, "dead-letters/")) == 2
 
 
@@ -392,8 +398,9 @@ def test_the_same_sink_lands_in_a_folder(sandbox: Sandbox, topic: Topic, start: 
     topic.flush()
     sandbox.environment["QPIPE_ENV"] = "local"
     assert start("--once", "--group", f"{sandbox.topic}-folder").wait() == 0
-    [path] = (sandbox.home / "raw-results" / "experiments" / sandbox.topic).rglob("*.json")
-    assert VQEDecoratedResult.model_validate_json(path.read_bytes()).vqe_result.initial_data.seed == 1
+    [path] = (sandbox.home / "raw-results" / "experiments" / sandbox.topic).rglob("*.avro")
+    [record] = records_of(path.read_bytes()).values()
+    assert record.vqe_result.initial_data.seed == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
