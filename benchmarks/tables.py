@@ -7,10 +7,11 @@
     embedded    ours, without a JVM
     spark       ours, computed by Spark (local[*]); needs `make jars`, as the two above do
 
-Synthetic runs have 300 evaluations of 48 parameters and 600 Hamiltonian terms: 15,701 rows in eleven tables. Every run
-of a way is a process of its own, from its start (imports, JVM) to the last commit; "resident" is one that was started
-before. Wall, CPU and memory are those of the whole tree of processes, the JVM in it. Rounds are interleaved, medians
-count, and the rows of every store are counted.
+Synthetic runs have 300 evaluations of 48 parameters and 600 Hamiltonian terms (15,701 rows in eleven tables), as LiH
+with a hardware-efficient circuit; --shape 100,16,15 is such a run of H2 (1,852 rows). Every run of a way is a process
+of its own, from its start (imports, JVM) to the last commit; "resident" is one that was started before. Wall, CPU and
+memory are those of the whole tree of processes, the JVM in it. Rounds are interleaved, medians count, and the rows of
+every store are counted.
 
     python -m benchmarks.tables --reference DIR [--rounds 3] [--only embedded,baseline] [--crossover] [--quick]
 
@@ -31,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tables_stores import BASELINE, EMBEDDED, SPARK, Figures, RawRuns, Store, Way, reference
+from benchmarks.tables_stores import BASELINE, EMBEDDED, SPARK, Figures, RawRuns, Shape, Store, Way, reference
 
 Samples = dict[str, list[Figures]]
 
@@ -47,11 +48,12 @@ class Bench:
     ways: list[Way]
     folder: Path
     rounds: int
+    shape: Shape
     runs: RawRuns = field(init=False)
     verdicts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.runs = RawRuns(self.folder / "raw")
+        self.runs = RawRuns(self.folder / "raw", self.shape)
 
     @property
     def peer(self) -> str:
@@ -265,10 +267,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--crossover", action="store_true", help="spark against embedded over --sizes as well")
     parser.add_argument("--sizes", type=_numbers, default=[200, 500, 1000, 2000, 5000])
     parser.add_argument("--quick", action="store_true", help="10 runs once, and increments of the embedded engine")
+    parser.add_argument(
+        "--shape", type=_numbers, default=[300, 48, 600], help="evaluations, parameters and Hamiltonian terms of a run"
+    )
     parser.add_argument("--folder", type=Path, help="where the stores lie meanwhile (a temporary folder)")
     asked = parser.parse_args(arguments)
     if len(asked.stores) != 2:
         parser.error(f"--stores {asked.stores}: expected two sizes, as in 50,1000")
+    if len(asked.shape) != 3:
+        parser.error(f"--shape {asked.shape}: expected three numbers, as in 100,16,15")
     ways = ([reference(asked.reference)] if asked.reference else []) + [BASELINE, EMBEDDED, SPARK]
     if asked.only:
         names = {*asked.only.split(","), EMBEDDED.name}
@@ -278,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.crossover and SPARK not in ways:
         parser.error("--crossover compares spark with embedded: have spark in --only")
     with tempfile.TemporaryDirectory(prefix="qpipe-bench-", dir=asked.folder) as folder:
-        bench = Bench(ways, Path(folder), 1 if asked.quick else asked.rounds)
+        bench = Bench(ways, Path(folder), 1 if asked.quick else asked.rounds, Shape(*asked.shape))
         run_all(bench, asked)
     print("\ngoals:", *bench.verdicts, sep="\n  ")
 

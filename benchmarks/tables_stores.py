@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,6 @@ from benchmarks.peers.timing import ONE_THREAD
 from benchmarks.process_tree import ProcessTree
 from benchmarks.tables_worker import MOLECULE
 
-SHAPE = {"evaluations": 300, "parameters": 48, "terms": 600}
-_ROWS = 4 + 2 * 48 + 300 + 300 * 48 + 600 + 300 + 1
-"""Of one run in the nine tables and the ML tables."""
 _ROOT = Path(__file__).parent.parent
 _PEERS = Path(__file__).parent / "peers"
 _PREFIX = f"experiments/experiment.vqe/molecule={MOLECULE}/year=2026/month=11/day=21"
@@ -68,6 +65,21 @@ def reference(folder: Path) -> Way:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What a run is made of."""
+
+    evaluations: int
+    parameters: int
+    terms: int
+
+    @property
+    def rows(self) -> int:
+        """In the nine tables and the ML tables."""
+        of_iterations = self.evaluations * (self.parameters + 2)
+        return 4 + 2 * self.parameters + of_iterations + self.terms + 1
+
+
+@dataclass(frozen=True)
 class Figures:
     """What one run used. `start` is what a process needs before it can begin: imports, and a JVM where there is one."""
 
@@ -91,7 +103,8 @@ class Figures:
 class RawRuns:
     """Runs as JSON objects, made once and linked into every store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        self.shape = shape
         self._folder = folder
         folder.mkdir()
 
@@ -101,7 +114,7 @@ class RawRuns:
 
         file = self._folder / f"run{number:06d}.json"
         if not file.exists():
-            record = plain_record(number, MOLECULE, **SHAPE)
+            record = plain_record(number, MOLECULE, **asdict(self.shape))
             # The reference's scripts ask for these, and their own writer gives them.
             record["performance_start"] = record["performance_end"] = None
             record["vqe_result"]["initial_data"]["exact_estimator"] = False
@@ -201,8 +214,9 @@ class Store:
             RuntimeError: they do not.
         """
         found = self._rows if self.way.stays else _rows_of_hadoop_tables(self.home / "warehouse")
-        if found != self._count * _ROWS:
-            raise RuntimeError(f"{self.way.name}: {found} rows of {self._count} runs, expected {self._count * _ROWS}")
+        expected = self._count * self._runs.shape.rows
+        if found != expected:
+            raise RuntimeError(f"{self.way.name}: {found} rows of {self._count} runs, expected {expected}")
 
     def close(self) -> None:
         """End the process that stays."""
