@@ -8,7 +8,7 @@ Killed anywhere, the next run goes on; several at once on the same molecule do n
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.batch_writer import BatchWriter
+from qpipe_assets.tables.batching import portions
 from qpipe_assets.tables.decode import valid_partition_key
 from qpipe_assets.tables.discovery import Discovery, Limits
 from qpipe_assets.tables.engine import Examined, TableEngine
@@ -97,7 +98,7 @@ class Ingest:
         new = [info for info in self._discovery.of_molecule(molecule) if (info.key, info.etag) not in known]
         if new:
             self._log(f"{molecule}: {len(new)} new objects, {sum(info.size for info in new)} bytes")
-        for chunk in self._chunks(new):
+        for chunk in portions(new, self._engine.batch_bytes, self._limits.max_object_bytes):
             try:
                 claimed = self._claim(molecule, chunk, report)
             except RebuildPendingError:
@@ -105,19 +106,6 @@ class Ingest:
             if claimed is not None:
                 self._finish(claimed, tables, report)
         return True
-
-    def _chunks(self, new: list[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
-        chunk: list[ObjectInfo] = []
-        size = 0
-        for info in new:
-            weight = min(info.size, self._limits.max_object_bytes)
-            if chunk and size + weight > self._engine.batch_bytes:
-                yield chunk
-                chunk, size = [], 0
-            chunk.append(info)
-            size += weight
-        if chunk:
-            yield chunk
 
     # Steps 2 and 3: decode, stage, claim
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables import schemas
+from qpipe_assets.tables.batching import portions
 from qpipe_assets.tables.embedded_engine import ml_sql
 from qpipe_assets.tables.engine import BatchRows, Examined, FeatureRows
 from qpipe_assets.tables.flatten import BatchConstants
@@ -65,23 +66,11 @@ class SparkEngine:
 
     def stage(self, molecule: str, batch_id: str, objects: Sequence[ObjectInfo]) -> list[Examined]:
         """See TableEngine: a staging file for each chunk."""
-        chunks = list(self._chunks(objects))
+        chunks = list(portions(objects, self._limits.batch_bytes, self._limits.max_object_bytes))
         work = StageObjects(self._store, molecule, batch_id, chunks, self._limits.max_object_bytes)
         parts = spread(self._session, work, len(chunks))
         self._staged = batch_id, {part.key: part.experiments for part in parts if part.key is not None}
         return [item for part in parts for item in part.examined]
-
-    def _chunks(self, objects: Sequence[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
-        chunk: list[ObjectInfo] = []
-        size = 0
-        for info in objects:
-            if chunk and size + info.size > self._limits.batch_bytes:
-                yield chunk
-                chunk, size = [], 0
-            chunk.append(info)
-            size += info.size
-        if chunk:
-            yield chunk
 
     def rows(self, batch: Batch, experiments: set[str], names: Sequence[str]) -> BatchRows:
         """See TableEngine: one job, at the first table, writes the files of all."""
