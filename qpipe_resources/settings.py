@@ -49,7 +49,7 @@ class Settings(BaseModel):
     )
     batch_bytes: Annotated[int, Field(ge=1)] = Field(
         6 * MEBIBYTE,
-        description="QPIPE_BATCH_BYTES: raw bytes decoded at once (JSON; of Avro two fifths); bounds the memory of an ingest.",
+        description="QPIPE_BATCH_BYTES: raw bytes decoded at once, of Avro two fifths; bounds the memory of an ingest.",
     )
     retained_batches: Annotated[int, Field(ge=1)] = Field(
         20, description="QPIPE_RETAINED_BATCHES: newest snapshots of a table whose tags are kept."
