@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 class Commit:
     """One snapshot of one table: written by this call, or found because it had been written before.
 
-    `retained_tags` is the number of tags that the table has now, `rows` that of the rows that an append
+    `tags` are those that the table has now, with their snapshots' times, `rows` is the number of rows that an append
     added. An append of no rows makes no snapshot.
     """
 
@@ -22,8 +24,14 @@ class Commit:
     tag: str | None
     snapshot_id: int | None
     written: bool
-    retained_tags: int
+    tags: Mapping[str, dt.datetime]
     rows: int = 0
+
+
+def tag_times(table: IcebergTable) -> dict[str, dt.datetime]:
+    """The table's tags with the times of their snapshots (UTC)."""
+    times = {s.snapshot_id: dt.datetime.fromtimestamp(s.timestamp_ms / 1000, dt.UTC) for s in table.snapshots()}
+    return {tag: times[r.snapshot_id] for tag, r in table.refs().items() if r.snapshot_ref_type == "tag"}
 
 
 def tag_new_snapshots(transaction: Transaction, table: IcebergTable, tag: str) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 
-from qpipe_resources.commits import Commit, tag_new_snapshots
+from qpipe_resources.commits import Commit, tag_new_snapshots, tag_times
 from qpipe_resources.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def rewrite(
                     files.delete_data_file(task.file)
             files.commit()
             snapshot_id = tag_new_snapshots(transaction, table, tag)
-        return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
+        return Commit(name, tag, snapshot_id, True, tag_times(table))
 
     # Where this raises nobody knows whether the commit was done: then the files stay, in use or orphans.
     lakehouse.commit_once(name, (tag,), lambda: True, commit)

@@ -23,7 +23,7 @@ from qpipe_resources.catalog_database import (
     open_engine,
     postgresql_url,
 )
-from qpipe_resources.commits import Commit, rows_added, tag_new_snapshots
+from qpipe_resources.commits import Commit, rows_added, tag_new_snapshots, tag_times
 from qpipe_resources.errors import ServiceError
 from qpipe_resources.lakehouse_reads import CATALOG, LakehouseReads
 from qpipe_resources.lakehouse_versions import batch_tags
@@ -273,7 +273,7 @@ class Lakehouse(LakehouseReads):
                 made[:] = [data(table) if callable(data) else write_data_files(table, data)]
             written = made[0]
             if not written.rows:
-                return Commit(name, None, None, False, len(table.refs()) - 1)
+                return Commit(name, None, None, False, tag_times(table))
             tag = batch_tags(batch_id)[table.current_snapshot() is not None]
             with CachedTransaction(table) as transaction:
                 update = transaction.update_snapshot(snapshot_properties={"qpipe.batch-id": batch_id})
@@ -281,7 +281,7 @@ class Lakehouse(LakehouseReads):
                     for file in written.files:
                         snapshot.append_data_file(file)
                 snapshot_id = tag_new_snapshots(transaction, table, tag)
-            return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1, written.rows)
+            return Commit(name, tag, snapshot_id, True, tag_times(table), written.rows)
 
         return self.commit_once(name, batch_tags(batch_id), still_wanted, write)
 
@@ -309,7 +309,7 @@ class Lakehouse(LakehouseReads):
                     transaction.delete(f"molecule == '{molecule}'", snapshot_properties=properties)
                 transaction.append(empty, snapshot_properties=properties)
                 snapshot_id = tag_new_snapshots(transaction, table, tag)
-            return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
+            return Commit(name, tag, snapshot_id, True, tag_times(table))
 
         return self.commit_once(name, (tag,), still_wanted, write)
 
@@ -360,7 +360,7 @@ class Lakehouse(LakehouseReads):
             for tag in tags:
                 if tag in references:
                     found = references[tag].snapshot_id
-                    return Commit(name, tag, found, False, len(references) - 1, rows_added(table, found))
+                    return Commit(name, tag, found, False, tag_times(table), rows_added(table, found))
             if not still_wanted():
                 return None
             try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qpipe_resources.commits import Commit, tag_new_snapshots
+from qpipe_resources.commits import Commit, tag_new_snapshots, tag_times
 from qpipe_resources.lakehouse import TABLE_PROPERTIES
 from qpipe_resources.lakehouse_reads import CATALOG
 from qpipe_resources.schema_evolution import evolve
@@ -121,7 +121,7 @@ def withdraw(lakehouse: Lakehouse, name: str, rows: BooleanExpression) -> None:
         with table.transaction() as transaction:
             transaction.delete(rows)
             snapshot_id = tag_new_snapshots(transaction, table, tag)
-        return Commit(name, tag, snapshot_id, True, len(table.refs()) - 1)
+        return Commit(name, tag, snapshot_id, True, tag_times(table))
 
     lakehouse.commit_once(name, (tag,), lambda: True, write)
 

@@ -6,17 +6,17 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qpipe_resources.commits import tag_times
+
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
 
 def chosen(table: IcebergTable, choose: Callable[[dict[str, dt.datetime]], list[str]]) -> list[str]:
     """The tags that `choose` picks among tag -> time, without those of the current snapshot."""
-    times = {s.snapshot_id: dt.datetime.fromtimestamp(s.timestamp_ms / 1000, dt.UTC) for s in table.snapshots()}
-    current = table.current_snapshot()
-    tags = {t: r.snapshot_id for t, r in table.refs().items() if r.snapshot_ref_type == "tag"}
-    picked = choose({tag: times[snapshot] for tag, snapshot in tags.items()})
-    return [tag for tag in picked if current is None or tags[tag] != current.snapshot_id]
+    current, references = table.current_snapshot(), table.refs()
+    picked = choose(tag_times(table))
+    return [tag for tag in picked if current is None or references[tag].snapshot_id != current.snapshot_id]
 
 
 def remove(table: IcebergTable, tags: list[str]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_assets.tables.ledger_tables import Batch, TableCommit
-from qpipe_assets.tables.maintenance import Retention, expire_tags
+from qpipe_assets.tables.maintenance import Retention, expirable, expire_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +49,7 @@ class BatchWriter:
         if commit is not None:
             made = TableCommit(name, commit.rows, commit.snapshot_id, commit.tag)
             self._ledger.record_commits(batch.batch_id, [made])
-            if commit.retained_tags >= self._retention.trigger:
+            due = expirable(commit.tags, self._retention, dt.datetime.now(dt.UTC))
+            if len(due) >= self._retention.expire_every:
                 expire_tags(self._lakehouse, self._ledger, name, self._retention)
         return commit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qpipe_assets.tables.ledger import Ledger
@@ -13,19 +14,17 @@ _OF_UPKEEP = ("v_rebuild_", "v_compaction_")
 
 @dataclass(frozen=True)
 class Retention:
-    """Tags that are kept: those of the newest `batches` snapshots, and one a day for `days` days."""
+    """Tags that are kept: those of the newest `batches` snapshots, and one a day for `days` days.
+
+    `expire_every` is how many others make an expiry worth its commit.
+    """
 
     batches: int
     days: int
     expire_every: int
 
-    @property
-    def trigger(self) -> int:
-        """Number of tags on a table from which an expiry is worth its commit."""
-        return self.batches + self.expire_every
 
-
-def expirable(tags: dict[str, dt.datetime], retention: Retention, now: dt.datetime) -> list[str]:
+def expirable(tags: Mapping[str, dt.datetime], retention: Retention, now: dt.datetime) -> list[str]:
     """Tags that may go, of those given with the times of their snapshots; the last of each retained day stays."""
     newest_first = sorted(tags, key=lambda tag: tags[tag], reverse=True)
     kept_days: set[dt.date] = set()
