@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pyiceberg.io import FileIO
     from pyiceberg.manifest import DataFile
     from pyiceberg.partitioning import PartitionKey
-    from pyiceberg.schema import Schema
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.metadata import TableMetadata
 
@@ -79,13 +78,10 @@ def _write(metadata: TableMetadata, file_io: FileIO, pieces: Iterable[pa.Table])
     # Not pyiceberg's way to make data files: it holds all rows at once, filters and copies them for each partition, of
     # which a batch mostly has one, and would let every reader see dictionaries.
     rows = 0
-    checked: pa.Schema | None = None
     files: dict[tuple[Any, ...], _OpenFile] = {}
     with contextlib.ExitStack() as stack:
         for piece in pieces:
-            if piece.schema != checked:
-                _check(metadata, piece.schema)
-                checked = piece.schema
+            _check(metadata, piece.schema)
             rows += len(piece)
             for key, part in _partitions(metadata, piece) if len(piece) else ():
                 values = tuple(field.value for field in key.field_values) if key else ()
@@ -95,7 +91,18 @@ def _write(metadata: TableMetadata, file_io: FileIO, pieces: Iterable[pa.Table])
     return Written(rows, tuple(file.written() for file in files.values()), _made_for(metadata))
 
 
+_compatible: set[tuple[uuid.UUID, int, pa.Schema]] = set()
+"""Schemas that were found to be those of tables: to compare them costs milliseconds for each of a batch's tables."""
+
+
 def _check(metadata: TableMetadata, given: pa.Schema) -> None:
+    case = metadata.table_uuid, metadata.current_schema_id, given
+    if case not in _compatible:
+        _check_schema(metadata, given)
+        _compatible.add(case)
+
+
+def _check_schema(metadata: TableMetadata, given: pa.Schema) -> None:
     import pyarrow as pa
     from pyiceberg.io.pyarrow import _check_pyarrow_schema_compatible
 
@@ -154,11 +161,13 @@ class _OpenFile:
         stack: contextlib.ExitStack,
     ) -> None:
         import pyarrow.parquet as pq
+        from pyiceberg.io.pyarrow import schema_to_pyarrow
         from pyiceberg.table import TableProperties
         from pyiceberg.table.locations import load_location_provider
 
         self._metadata = metadata
         self._key = key
+        self._fields = schema_to_pyarrow(metadata.schema())
         locations = load_location_provider(metadata.location, metadata.properties)
         self._output = file_io.new_output(locations.new_data_location(f"00000-0-{uuid.uuid4()}.parquet", key))
         self._footers: list[Any] = []
@@ -166,7 +175,7 @@ class _OpenFile:
         self._writer = stack.enter_context(
             pq.ParquetWriter(
                 stack.enter_context(self._output.create(overwrite=True)),
-                _columns_of_file(metadata.schema(), first).schema,
+                _columns_of_file(self._fields, first).schema,
                 compression=metadata.properties.get(*codec),
                 # Without Arrow's own schema a dictionary is for every reader what it is: a way to store texts.
                 store_schema=False,
@@ -175,7 +184,7 @@ class _OpenFile:
         )
 
     def write(self, rows: pa.Table) -> None:
-        self._writer.write_table(_columns_of_file(self._metadata.schema(), rows))
+        self._writer.write_table(_columns_of_file(self._fields, rows))
 
     def written(self) -> DataFile:
         from pyiceberg.io.pyarrow import (
@@ -206,13 +215,12 @@ class _OpenFile:
         )
 
 
-def _columns_of_file(schema: Schema, rows: pa.Table) -> pa.Table:
+def _columns_of_file(declared: pa.Schema, rows: pa.Table) -> pa.Table:
     """The columns of the table in its order, with its field ids; null where the rows lack one that came later."""
     import pyarrow as pa
-    from pyiceberg.io.pyarrow import schema_to_pyarrow
 
     fields, columns = [], []
-    for field in schema_to_pyarrow(schema):
+    for field in declared:
         column = rows.column(field.name) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
         fields.append(field.with_type(column.type) if pa.types.is_dictionary(column.type) else field)
         columns.append(column.cast(fields[-1].type))
