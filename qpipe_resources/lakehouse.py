@@ -270,7 +270,7 @@ class Lakehouse(LakehouseReads):
             from qpipe_resources.iceberg_transaction import CachedTransaction
 
             if not made or not made[0].fits(table.metadata):
-                made[:] = [data(table) if callable(data) else write_data_files(table, data)]
+                made[:] = [data(table) if callable(data) else write_data_files(table, [data])]
             written = made[0]
             if not written.rows:
                 return Commit(name, None, None, False, tag_times(table))

@@ -10,6 +10,7 @@ from qpipe_resources.lakehouse_versions import Version
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
     from pyarrow.fs import FileSystem
     from pyiceberg.table import Table as IcebergTable
 
@@ -47,8 +48,11 @@ class LakehouseReads(ABC):
         """The table's data files as a lazily read Arrow dataset (columns and filters are pushed down)."""
         return self.version(name, as_of).dataset()
 
-    def added_by(self, name: str, snapshot_id: int) -> pa.Table | None:
-        """The rows that one snapshot added, at the cost of these rows alone; None when it is not retained."""
+    def added_by(self, name: str, snapshot_id: int) -> ds.Dataset | None:
+        """The rows that one snapshot added, at the cost of these rows alone; None when it is not retained.
+
+        The files are in memory; their columns are decoded when they are asked for.
+        """
         import pyarrow.dataset as ds
         from pyiceberg.io.pyarrow import schema_to_pyarrow
         from pyiceberg.manifest import ManifestEntryStatus
@@ -68,7 +72,7 @@ class LakehouseReads(ABC):
         parquet = ds.ParquetFileFormat()
         fragments = [parquet.make_fragment(_content(table, file)) for file in files]
         schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-        return ds.FileSystemDataset(fragments, schema, parquet).to_table()
+        return ds.FileSystemDataset(fragments, schema, parquet)
 
     def arrow(self, name: str, as_of: Version = None) -> pa.Table:
         """The whole table as Arrow."""

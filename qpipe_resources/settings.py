@@ -48,7 +48,7 @@ class Settings(BaseModel):
         description="QPIPE_MAX_OBJECT_BYTES: a larger object is quarantined unread, until a higher limit takes it.",
     )
     batch_bytes: Annotated[int, Field(ge=1)] = Field(
-        6 * MEBIBYTE,
+        16 * MEBIBYTE,
         description="QPIPE_BATCH_BYTES: raw bytes decoded at once, of Avro two fifths; bounds the memory of an ingest.",
     )
     retained_batches: Annotated[int, Field(ge=1)] = Field(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,13 +81,43 @@ def _asked_besides(options: VQEOptions) -> dict[str, Any]:
 
 def content_id(record: VQEDecoratedResult) -> str:
     """Identity of a record by its scientific content; null fields are left out so that new fields change nothing."""
-    return _digest(record.model_dump(mode="python", exclude=_NOT_SCIENTIFIC, exclude_none=True))
+    content = record.model_dump(mode="python", exclude=_NOT_SCIENTIFIC, exclude_none=True)
+    return hashlib.sha256(_content_text(content)).hexdigest()
+
+
+def _content_text(value: Any) -> bytes:
+    """What `_text` gives, several times faster where a record is long: in its lists of numbers."""
+    if isinstance(value, dict):
+        return b"{%b}" % b",".join(_text(key) + b":" + _content_text(value[key]) for key in sorted(value))
+    if isinstance(value, list) and not (value and isinstance(value[0], str)):
+        return _list_text(value)
+    return _text(value)
+
+
+def _list_text(value: list[Any]) -> bytes:
+    """The same of a list without free text: numbers, names of fields and Pauli labels."""
+    import orjson
+
+    text = orjson.dumps(value, default=float, option=orjson.OPT_SORT_KEYS)
+    # orjson finds the same shortest digits as Python, but writes exponents, and 1e-05 to 1e-04, in another form.
+    text = _EXPONENT.sub(lambda found: b"e%+03d" % int(found[1]), text)
+    text = _SMALL.sub(lambda found: repr(float(found[0])).encode(), text)
+    return _NEGATIVE_ZERO.sub(b"0.0", text)
+
+
+# Each begins with fixed characters, which are searched for many times faster than anything else.
+_EXPONENT = re.compile(rb"e([+-]?[0-9]+)")
+_SMALL = re.compile(rb"0\.0000(?<![0-9]0\.0000)[0-9]+")
+_NEGATIVE_ZERO = re.compile(rb"-0\.0(?![0-9])")
 
 
 def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(_text(value)).hexdigest()
+
+
+def _text(value: Any) -> bytes:
     # The standard library's float text (shortest that round-trips) is fixed by the language; -0.0 equals 0.0.
-    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _canonical(value: Any) -> Any:

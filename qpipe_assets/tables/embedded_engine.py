@@ -12,12 +12,13 @@ from qpipe_assets.tables.engine import BatchRows, Examined, FeatureRows
 from qpipe_assets.tables.examination import examine
 from qpipe_assets.tables.flatten import BatchConstants, flatten
 from qpipe_assets.tables.ledger_tables import Batch, TableCommit
-from qpipe_assets.tables.staging import Staging, experiments_of, only, owned
-from qpipe_resources.data_files import Written, no_files, write_data_files
+from qpipe_assets.tables.staging import Staging, experiments_of, only, owned, pieces
+from qpipe_resources.data_files import Written, write_data_files
 from qpipe_resources.object_store import ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
     from pyiceberg.table import Table as IcebergTable
 
     from qpipe_assets.tables.discovery import Limits
@@ -35,9 +36,9 @@ class EmbeddedEngine:
 
     def stage(self, molecule: str, batch_id: str, objects: Sequence[ObjectInfo]) -> list[Examined]:
         """See TableEngine: one staging file."""
-        examined, records = examine(self._store, molecule, objects, self._limits.max_object_bytes)
-        if records:
-            Staging(self._store).put(batch_id, records)
+        examined: list[Examined] = []
+        records = examine(self._store, molecule, objects, self._limits.max_object_bytes, examined)
+        Staging(self._store).put(batch_id, records)
         return examined
 
     def rows(self, batch: Batch, experiments: set[str], names: Sequence[str]) -> BatchRows:
@@ -47,16 +48,18 @@ class EmbeddedEngine:
     def features(self, name: str, batch: Batch, commits: Mapping[str, TableCommit]) -> FeatureRows:
         """See TableEngine."""
         sources = {source: self._added(source, batch, commits.get(source)) for source in schemas.table(name).sources}
-        return _Features(sources[schemas.driving_source(name)].num_rows, compute(name, sources))
+        return _Features(sources[schemas.driving_source(name)].count_rows(), compute(name, sources))
 
-    def _added(self, source: str, batch: Batch, commit: TableCommit | None) -> pa.Table:
+    def _added(self, source: str, batch: Batch, commit: TableCommit | None) -> ds.Dataset:
         """The batch's rows of a source: from its own snapshot, or by a scan when that has expired."""
         if commit is not None and commit.snapshot_id is not None:
             rows = self._lakehouse.added_by(source, commit.snapshot_id)
             if rows is not None:
                 return rows
+        import pyarrow.dataset as ds
+
         mine = f"processing_date == '{batch.at.date().isoformat()}' and processing_batch_id == '{batch.batch_id}'"
-        return self._lakehouse.load(source).scan(row_filter=mine).to_arrow()
+        return ds.dataset(self._lakehouse.load(source).scan(row_filter=mine).to_arrow())
 
 
 class _StagedRows:
@@ -74,10 +77,8 @@ class _StagedRows:
         self._cached = (key, only(loaded, self._owned[key])) if held else None
 
     def write(self, name: str, table: IcebergTable) -> Written:
-        written = no_files(table)
-        for key in self._owned:
-            written += write_data_files(table, flatten(self._part(key), name, self._constants))
-        return written
+        staged = (piece for key in self._owned for piece in pieces(self._part(key)))
+        return write_data_files(table, (flatten(piece, name, self._constants) for piece in staged))
 
     def _part(self, key: str) -> pa.Table:
         if self._cached is None or self._cached[0] != key:
@@ -97,11 +98,11 @@ class _Features:
         return self.data.num_rows
 
     def write(self, table: IcebergTable) -> Written:
-        return write_data_files(table, self.data)
+        return write_data_files(table, [self.data])
 
 
-def compute(name: str, sources: Mapping[str, pa.Table]) -> pa.Table:
-    """Run an ML table's SQL with DuckDB over Arrow tables under their names; rows in the declared schema."""
+def compute(name: str, sources: Mapping[str, pa.Table | ds.Dataset]) -> pa.Table:
+    """Run an ML table's SQL with DuckDB over Arrow data under their names; rows in the declared schema."""
     import duckdb
 
     with duckdb.connect() as connection:

@@ -6,7 +6,7 @@ with its reason. So whatever one message holds, those that landed with it become
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from qpipe_assets.tables.decode import Decoded, DecodeError, Unusable, decode_usable
 from qpipe_assets.tables.engine import Examined, Refusal
@@ -25,20 +25,20 @@ from qpipe_resources.object_store import (
 
 
 def examine(
-    store: ObjectStore, molecule: str, objects: Sequence[ObjectInfo], max_bytes: int
-) -> tuple[list[Examined], list[Decoded]]:
-    """Read and decode objects of one molecule.
+    store: ObjectStore, molecule: str, objects: Sequence[ObjectInfo], max_bytes: int, examined: list[Examined]
+) -> Iterator[Decoded]:
+    """Read and decode objects of one molecule, one at a time: Python's objects are many times as large as the bytes.
 
     Args:
         store: Where they lie.
         molecule: Partition key that their records must have.
         objects: As they were listed.
         max_bytes: Objects above this size are refused unread.
+        examined: Takes what came of each object, in order, and of what was set apart of it.
 
-    Returns:
-        What came of each object, in order, and of what was set apart of it; and all records that can be used.
+    Yields:
+        All records that can be used.
     """
-    examined, records = [], []
     for info in objects:
         if info.size > max_bytes:
             examined.append(Examined(info, refused=Refusal(too_large(info.size, max_bytes), copy=False)))
@@ -52,9 +52,8 @@ def examine(
         except (DecodeError, InvalidKeyError) as error:
             examined.append(Examined(info, refused=Refusal(str(error))))
         else:
-            records += found
             examined += [_offered(info, stored, found), *apart]
-    return examined, records
+            yield from found
 
 
 def _decoded(stored: StoredObject, molecule: str) -> tuple[list[Decoded], list[Unusable]]:

@@ -2,7 +2,7 @@
 
 A kernel sees staged records (in the record's Arrow schema, `experiment_id` never null) and the batch's constants, and
 returns rows in the declared schema. Ids are positional: `<experiment>_iter_<step>`, `<iteration>_param_<index>`,
-`<experiment>_term_<index>`.
+`<experiment>_term_<index>`. Texts that many rows share are dictionaries: a row costs an index, here and in the writer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BatchConstants:
 
 
 def flatten(staged: pa.Table, name: str, constants: BatchConstants) -> pa.Table:
-    """Rows of the table `name` for the staged records, in its declared schema.
+    """Rows of the table `name` for the staged records, in its declared schema; texts may be dictionaries of them.
 
     Args:
         staged: records in the record's Arrow schema.
@@ -54,13 +54,24 @@ def flatten(staged: pa.Table, name: str, constants: BatchConstants) -> pa.Table:
     batch = staged.combine_chunks()
     columns = _KERNELS[name](_Records(batch))
     rows = len(columns["experiment_id"])
-    columns |= {key: pa.repeat(value, rows) for key, value in constants.columns().items()}
-    schema = schemas.table(name).arrow_schema()
-    return pa.table([_as_array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
+    columns |= {key: _constant(value, rows) for key, value in constants.columns().items()}
+    declared = schemas.table(name).arrow_schema()
+    arrays = [_of_type(columns[field.name], field.type) for field in declared]
+    fields = [field.with_type(array.type) for field, array in zip(declared, arrays, strict=True)]
+    return pa.table(arrays, schema=pa.schema(fields))
 
 
-def _as_array(values: Any) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+def _constant(value: Any, rows: int) -> pa.Array:
+    if isinstance(value, str):
+        return _repeat(pa.array([value]), pa.repeat(pa.scalar(0, pa.int32()), rows))
+    return pa.repeat(value, rows)
+
+
+def _of_type(values: Any, declared: pa.DataType) -> pa.Array:
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if pa.types.is_dictionary(array.type) and array.type.value_type == declared:
+        return array
+    return array.cast(declared)
 
 
 class _Records:
@@ -108,10 +119,17 @@ def _explode(lists: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
 
 
 def _repeated(columns: Columns, parents: pa.Array) -> Columns:
-    return {name: values.take(parents) for name, values in columns.items()}
+    return {name: _repeat(values, parents) for name, values in columns.items()}
+
+
+def _repeat(values: pa.Array, parents: pa.Array) -> pa.Array:
+    # Encoded, and not only indexed: the Parquet writer wants each text of a dictionary once.
+    return (values.dictionary_encode() if pa.types.is_string(values.type) else values).take(parents)
 
 
 def _joined(left: pa.Array, infix: str, right: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(left.type):
+        left = left.dictionary_decode()
     return pc.binary_join_element_wise(left, right.cast(pa.string()), infix)
 
 

@@ -7,8 +7,10 @@ Killed anywhere, the next run goes on; several at once on the same molecule do n
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -98,20 +100,37 @@ class Ingest:
         new = [info for info in self._discovery.of_molecule(molecule) if (info.key, info.etag) not in known]
         if new:
             self._log(f"{molecule}: {len(new)} new objects, {sum(info.size for info in new)} bytes")
-        for chunk in portions(new, self._engine.batch_bytes, self._limits.max_object_bytes):
-            try:
-                claimed = self._claim(molecule, chunk, report)
-            except RebuildPendingError:
-                return False
-            if claimed is not None:
-                self._finish(claimed, tables, report)
+        with contextlib.closing(self._staged(molecule, new)) as staged:
+            for batch_id, examined in staged:
+                try:
+                    claimed = self._claim(molecule, batch_id, examined, report)
+                except RebuildPendingError:
+                    return False
+                if claimed is not None:
+                    self._finish(claimed, tables, report)
         return True
 
     # Steps 2 and 3: decode, stage, claim
 
-    def _claim(self, molecule: str, chunk: list[ObjectInfo], report: Report) -> Batch | None:
-        batch_id = uuid.uuid4().hex
-        examined = self._engine.stage(molecule, batch_id, chunk)
+    def _staged(self, molecule: str, new: list[ObjectInfo]) -> Generator[tuple[str, list[Examined]]]:
+        """Each portion, staged; the next one is decoded while this one's rows are written, which leaves a core idle."""
+        ahead: list[tuple[str, Future[list[Examined]]]] = []
+        with ThreadPoolExecutor(1) as background:
+            try:
+                for portion in portions(new, self._engine.batch_bytes, self._limits.max_object_bytes):
+                    batch_id = uuid.uuid4().hex
+                    ahead.append((batch_id, background.submit(self._engine.stage, molecule, batch_id, portion)))
+                    if len(ahead) > 1:
+                        yield _result(*ahead.pop(0))
+                if ahead:
+                    yield _result(*ahead.pop())
+            finally:
+                # What will not be claimed any more: the caller has stopped, or staging has failed.
+                for batch_id, stage in ahead:
+                    stage.exception()
+                    self._staging.delete(batch_id)
+
+    def _claim(self, molecule: str, batch_id: str, examined: list[Examined], report: Report) -> Batch | None:
         candidates = [candidate for item in examined for candidate in item.candidates]
         for item in examined:
             self._note(item, molecule, report)
@@ -223,3 +242,7 @@ class Ingest:
                 name, molecule, rebuild_id, lambda: self._ledger.open_rebuild(molecule) == rebuild_id
             )
         self._ledger.finish_rebuild(rebuild_id, molecule)
+
+
+def _result(batch_id: str, stage: Future[list[Examined]]) -> tuple[str, list[Examined]]:
+    return batch_id, stage.result()

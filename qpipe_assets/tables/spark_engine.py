@@ -58,7 +58,7 @@ class SparkEngine:
         self._store = store
         self._limits = limits
         self._source = source
-        self._staged: tuple[str, dict[str, list[str]]] | None = None
+        self._staged: dict[str, dict[str, list[str]]] = {}
 
     @property
     def _session(self) -> SparkSession:
@@ -69,7 +69,7 @@ class SparkEngine:
         chunks = list(portions(objects, self._limits.batch_bytes, self._limits.max_object_bytes))
         work = StageObjects(self._store, molecule, batch_id, chunks, self._limits.max_object_bytes)
         parts = spread(self._session, work, len(chunks))
-        self._staged = batch_id, {part.key: part.experiments for part in parts if part.key is not None}
+        self._staged[batch_id] = {part.key: part.experiments for part in parts if part.key is not None}
         return [item for part in parts for item in part.examined]
 
     def rows(self, batch: Batch, experiments: set[str], names: Sequence[str]) -> BatchRows:
@@ -87,8 +87,9 @@ class SparkEngine:
 
     def _held(self, batch: Batch) -> dict[str, list[str]]:
         """The experiments of each staging file: as they were staged here, or read again where others have staged."""
-        if self._staged is not None and self._staged[0] == batch.batch_id:
-            return self._staged[1]
+        held = self._staged.pop(batch.batch_id, None)
+        if held is not None:
+            return held
         keys = Staging(self._store).parts(batch.batch_id)
         return dict(zip(keys, spread(self._session, ReadExperiments(self._store, keys), len(keys)), strict=True))
 

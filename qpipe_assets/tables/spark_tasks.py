@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qpipe_assets.tables.engine import Examined
 from qpipe_assets.tables.examination import examine
 from qpipe_assets.tables.flatten import BatchConstants, flatten
-from qpipe_assets.tables.staging import Staging, only, part_key
+from qpipe_assets.tables.staging import Staging, only, part_key, pieces
 from qpipe_resources.object_store import ObjectInfo, ObjectStore
 from qpipe_resources.spark.spread import attempt
 
@@ -51,12 +51,11 @@ class StageObjects:
 
     def __call__(self, number: int) -> StagedPart:
         """Do so with the chunk of this number."""
-        examined, records = examine(self.store, self.molecule, self.chunks[number], self.max_object_bytes)
-        if not records:
-            return StagedPart(None, examined)
+        examined: list[Examined] = []
+        records = examine(self.store, self.molecule, self.chunks[number], self.max_object_bytes, examined)
         part = number * _ATTEMPTS + min(attempt(), _ATTEMPTS - 1)
-        Staging(self.store).put(self.batch_id, records, part)
-        return StagedPart(part_key(self.batch_id, part), examined)
+        staged = Staging(self.store).put(self.batch_id, records, part)
+        return StagedPart(part_key(self.batch_id, part) if staged else None, examined)
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,10 @@ class WriteStaged:
         """What was written from the file of this number, by table."""
         key, experiments = self.parts[number]
         staged = only(Staging(self.store).load(key), experiments)
-        return {name: target.write(flatten(staged, name, self.constants)) for name, target in self.targets.items()}
+        return {
+            name: target.write(flatten(piece, name, self.constants) for piece in pieces(staged))
+            for name, target in self.targets.items()
+        }
 
 
 WRITTEN = "written binary"
@@ -101,6 +103,6 @@ def writing(target: WriteTarget, schema: pa.Schema) -> Callable[[Iterable[pa.Rec
         held = list(batches)
         if held:
             rows = pa.Table.from_batches(held).select(schema.names).cast(schema)
-            yield pa.RecordBatch.from_pylist([{"written": pickle.dumps(target.write(rows))}])
+            yield pa.RecordBatch.from_pylist([{"written": pickle.dumps(target.write([rows]))}])
 
     return write

@@ -7,6 +7,7 @@ staging/<batch>.<n>.arrow    what one of many decoded; where two parts hold one 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,10 @@ _ENDING = ".arrow"
 _PART_DIGITS = 6
 _ORPHAN_AGE = dt.timedelta(days=1)
 """What no batch claimed is left alone this long: its owner may be about to claim it."""
+_PIECE_BYTES = 2 * 1024 * 1024
+"""Arrow bytes of records that are flattened together: of iteration_parameters they become thirty times as many."""
+_ROWS_AT_ONCE = 8
+"""Records held as Python's objects, which for a long run take a megabyte each."""
 
 
 class StagingLostError(RuntimeError):
@@ -35,19 +40,21 @@ class Staging:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def put(self, batch_id: str, records: Iterable[Decoded], part: int | None = None) -> None:
+    def put(self, batch_id: str, records: Iterable[Decoded], part: int | None = None) -> bool:
         """Keep records durably; of one experiment the first counts.
 
         Args:
             batch_id: The batch that is about to be claimed.
-            records: At least one.
+            records: Read one at a time, and held as Arrow.
             part: Position among the parts of the batch; None where there is one.
+
+        Returns:
+            Whether there were any; otherwise nothing is kept.
         """
-        first: dict[str, dict[str, Any]] = {}
-        for record in records:
-            first.setdefault(record.experiment_id, record.row | {"experiment_id": record.experiment_id})
-        data = pa.Table.from_pylist(list(first.values()), schema=arrow_schema())
-        self._store.put(part_key(batch_id, part), _to_ipc(data))
+        data = _to_ipc(_batches(_rows(records)))
+        if data is not None:
+            self._store.put(part_key(batch_id, part), data)
+        return data is not None
 
     def parts(self, batch_id: str) -> list[str]:
         """Keys of the batch's files, in order."""
@@ -128,6 +135,11 @@ def only(staged: pa.Table, experiments: set[str]) -> pa.Table:
     return staged.filter(pa.array([identity in experiments for identity in experiments_of(staged)]))
 
 
+def pieces(staged: pa.Table) -> Iterator[pa.Table]:
+    """The records as they were staged together, so that their rows in the largest table fit into memory."""
+    return (pa.Table.from_batches([batch]) for batch in staged.to_batches())
+
+
 def _while_starting(found: Iterable[Any], prefix: str) -> Iterator[Any]:
     for info in found:
         if not info.key.startswith(prefix):
@@ -135,8 +147,33 @@ def _while_starting(found: Iterable[Any], prefix: str) -> Iterator[Any]:
         yield info
 
 
-def _to_ipc(table: pa.Table) -> bytes:
+def _rows(records: Iterable[Decoded]) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for record in records:
+        if record.experiment_id not in seen:
+            seen.add(record.experiment_id)
+            yield record.row | {"experiment_id": record.experiment_id}
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Rows as record batches, each of some megabytes."""
+    held: list[pa.RecordBatch] = []
+    while few := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        held.append(pa.RecordBatch.from_pylist(few, schema=arrow_schema()))
+        if sum(batch.nbytes for batch in held) >= _PIECE_BYTES:
+            yield pa.concat_batches(held)
+            held = []
+    if held:
+        yield pa.concat_batches(held)
+
+
+def _to_ipc(batches: Iterator[pa.RecordBatch]) -> bytes | None:
+    first = next(batches, None)
+    if first is None:
+        return None
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    with pa.ipc.new_file(sink, first.schema) as writer:
+        writer.write_batch(first)
+        for batch in batches:
+            writer.write_batch(batch)
     return sink.getvalue().to_pybytes()

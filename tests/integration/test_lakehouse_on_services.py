@@ -131,7 +131,7 @@ def test_every_way_of_reading_works_on_a_bucket(installation: Installation) -> N
     assert lakehouse.arrow("vqe_results").num_rows == 2
     assert lakehouse.arrow("vqe_results", as_of=first.tag).num_rows == 1
     added = lakehouse.added_by("vqe_results", first.snapshot_id)
-    assert added is not None and added.num_rows == 1
+    assert added is not None and added.count_rows() == 1
     query = "select count(*) n from vqe_results r join molecules m using (experiment_id)"
     counted = lakehouse.sql(query, schemas.names(schemas.ALL))
     assert counted.to_pylist() == [{"n": 2}]

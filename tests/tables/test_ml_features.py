@@ -231,7 +231,7 @@ def test_a_join_that_multiplies_rows_is_refused_and_nothing_is_written(
     twice = installation.lakehouse.arrow("molecules")
     installation.lakehouse.load("molecules").append(twice.cast(schemas.table("molecules").arrow_schema()))
     # What a scan finds, not what the batch's snapshot added: it holds the key twice.
-    monkeypatch.setattr(EmbeddedEngine, "_added", lambda engine, source, *_: installation.lakehouse.arrow(source))
+    monkeypatch.setattr(EmbeddedEngine, "_added", lambda engine, source, *_: installation.lakehouse.dataset(source))
     with pytest.raises(FanOutError, match="rebuild H2"):
         installation.ml_features().run("H2")
     assert installation.lakehouse.arrow("ml_iteration_features").num_rows == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from qpipe_assets.tables.ingest import Ingest
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_assets.tables.ledger_tables import TableCommit
-from qpipe_assets.tables.staging import StagingLostError
+from qpipe_assets.tables.staging import StagingLostError, part_key
 from qpipe_resources.lakehouse import Lakehouse
 from qpipe_resources.object_store import FolderObjectStore
 from tests.tables.protocol import (
@@ -327,4 +328,44 @@ def test_rebuilding_many_times_does_not_pile_up_snapshots(tmp_path: Path, monkey
     for name in schemas.NORMALIZED_NAMES:
         assert len(installation.lakehouse.load(name).snapshots()) <= 2, name
     assert content(installation) == undisturbed(h2(0))
+    assert_at_rest(installation)
+
+
+def test_the_next_batch_is_decoded_while_rows_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, append = EmbeddedEngine.stage, Lakehouse.append
+    staged: list[str] = []
+    second = threading.Event()
+
+    def staging(self: EmbeddedEngine, molecule: str, batch_id: str, *rest: Any) -> Any:
+        staged.append(batch_id)
+        if len(staged) == 2:
+            second.set()
+        return stage(self, molecule, batch_id, *rest)
+
+    def appending(self: Lakehouse, *arguments: Any, **options: Any) -> Any:
+        assert second.wait(30)
+        return append(self, *arguments, **options)
+
+    monkeypatch.setattr(EmbeddedEngine, "stage", staging)
+    monkeypatch.setattr(Lakehouse, "append", appending)
+    installation = open_installation(settings_in(tmp_path, batch_bytes=1))
+    land(installation, [0, 1, 2])
+    assert installation.ingest().run("H2").batches == staged
+    assert content(installation) == undisturbed(h2(0, 1, 2))
+    assert_at_rest(installation)
+
+
+def test_a_batch_that_was_decoded_ahead_and_not_claimed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = open_installation(settings_in(tmp_path, batch_bytes=1))
+    land(installation, [0, 1, 2])
+    undo = killed_after(monkeypatch, Lakehouse, "append", 1)
+    with pytest.raises(Killed):
+        installation.ingest().run("H2")
+    undo()
+    (claimed,) = installation.ledger.open_batches("H2")
+    assert [info.key for info in installation.store.list_objects("staging/")] == [part_key(claimed.batch_id, None)]
+    installation.ingest().run("H2")
+    assert content(installation) == undisturbed(h2(0, 1, 2))
     assert_at_rest(installation)
