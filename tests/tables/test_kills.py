@@ -67,7 +67,7 @@ def test_an_ingest_killed_at_forty_moments_ends_as_the_undisturbed_one(seconds: 
         settings = varied_settings(folder, chance)
         store = FolderObjectStore(settings.raw_results)
         land(store, range(3))
-        span = seconds * (3 if settings.batch_bytes == 1 else 1.2)
+        span = seconds * (2.5 if settings.batch_bytes == 1 else 1.0)
         hits.append(work_and_kill([Worker(settings, [("ingest", "H2")])], [chance.uniform(0, span)]))
         land(store, [chance.randrange(3)], name="redelivered")
         land(store, [3])
