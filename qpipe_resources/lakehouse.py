@@ -113,11 +113,11 @@ class Lakehouse(LakehouseReads):
     @cached_property
     def catalog(self) -> SqlCatalog:
         """The Iceberg catalog; its own two tables are created when they are missing."""
-        from pyiceberg.catalog.sql import SqlCatalog
+        from qpipe_resources.iceberg_catalog import RememberingCatalog
 
         uri = self._database.render_as_string(hide_password=False)
         files = self._files.properties if self._files else {}
-        return SqlCatalog(CATALOG, uri=uri, warehouse=self.warehouse, pool_pre_ping="true", **files)
+        return RememberingCatalog(CATALOG, uri=uri, warehouse=self.warehouse, pool_pre_ping="true", **files)
 
     @cached_property
     def data_files(self) -> FileSystem:
