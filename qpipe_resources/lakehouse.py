@@ -45,6 +45,8 @@ _Result = TypeVar("_Result")
 TABLE_PROPERTIES = {
     "commit.retry.num-retries": "0",
     "commit.manifest-merge.enabled": "true",
+    # Every commit writes the list of all manifests anew, so a hundred small ones, the default, are too many.
+    "commit.manifest.min-count-to-merge": "16",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
