@@ -122,15 +122,11 @@ def _bytes(files: Sequence[DataFile]) -> int:
 
 def _write(table: IcebergTable, group: Group, cluster_by: str) -> DataFile:
     from pyiceberg.expressions import AlwaysTrue
-    from pyiceberg.io.pyarrow import ArrowScan, write_file
-    from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
-    from pyiceberg.table import WriteTask
+    from pyiceberg.io.pyarrow import ArrowScan
 
-    schema, spec = table.schema(), table.spec()
-    rows = ArrowScan(table.metadata, table.io, schema, AlwaysTrue()).to_table(group)
-    batches = rows.sort_by(cluster_by).combine_chunks().to_batches()
-    values = [PartitionFieldValue(field, group[0].file.partition[i]) for i, field in enumerate(spec.fields)]
-    partition = PartitionKey(values, spec, schema) if values else None
-    task = WriteTask(uuid.uuid4(), 0, schema, batches, partition_key=partition)
-    (written,) = write_file(table.io, table.metadata, iter([task]))
+    from qpipe_resources.data_files import write_data_files
+
+    rows = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue()).to_table(group)
+    # A group lies in one partition, so it becomes one file.
+    (written,) = write_data_files(table, [rows.sort_by(cluster_by)]).files
     return written
