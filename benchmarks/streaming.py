@@ -4,7 +4,8 @@ Every way takes the same records from one process through a topic of its own and
 
     bytes   values that are serialized already, produced and consumed: what broker and client alone can do
     avro    AvroSerializer, produce, consume, AvroDeserializer: what a competent user writes; nothing is kept
-    folder  ours: ResultProducer, then the sink: decoded, validated, a durable object (fsync) each, offsets committed
+    folder  ours: ResultProducer, then the sink: the bytes checked against their schema, the molecule decoded, durable
+            objects (fsync) of one or more records as their writer encoded them, offsets committed
     garage  ours, the objects in Garage
     avro+folder, avro+garage
             the loop `avro` that also keeps each row as JSON, one after another: in a file with fsync, or by boto3

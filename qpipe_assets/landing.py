@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qpipe_assets.tables.decode import DecodeError, records_of
 from qpipe_resources.delivery import Delivery, DeliveryError, StoreDelivery
 from qpipe_resources.delivery_breaker import Breaker
-from qpipe_resources.object_layout import molecule_folder
+from qpipe_resources.object_layout import JSON, molecule_folder
 from qpipe_resources.object_store import FolderObjectStore, ObjectMissingError, ObjectStore
 from qpipe_resources.outbox import Attempt, NoRecordError, OutboxFile, open_outbox, reason, replay_command, way_of
 
@@ -75,7 +75,7 @@ class Landing:
         """Keys of the molecule's directly landed objects by the experiment in their name."""
         folder = molecule_folder(self._settings.topic, self._molecule)
         keys = (info.key for info in self._store.list_objects(folder))
-        return {key.rsplit("/", 1)[-1].removesuffix(".json"): key for key in keys}
+        return {key.rsplit("/", 1)[-1].removesuffix(JSON): key for key in keys}
 
     def landed(self, experiments: Collection[str]) -> set[str]:
         """Those of the experiments that need not be computed: landed, claimed by the ledger, or on their way."""

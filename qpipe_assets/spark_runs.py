@@ -12,7 +12,7 @@ from typing import Any
 
 from qpipe_assets.tables.decode import records_of
 from qpipe_resources.delivery import DeliveryError, StoreDelivery
-from qpipe_resources.object_layout import molecule_folder
+from qpipe_resources.object_layout import JSON, molecule_folder
 from qpipe_resources.object_store import ObjectStore
 from qpipe_resources.simulation_workers import Failed, Finished, SimulationTask, WorkerPool, simulate
 from qpipe_resources.spark.source import SparkSource
@@ -89,7 +89,7 @@ class _RunAndLand:
         experiment = experiment_id(task.molecule, task.options)
         folder = molecule_folder(self.topic, self.molecule)
         for info in self.store.list_objects(folder):
-            if info.key.endswith(f"/{experiment}.json"):
+            if info.key.endswith(f"/{experiment}{JSON}"):
                 record = records_of(self.store.get(info.key).data)[experiment]
                 return Landed(task, record, info.key)
         return None

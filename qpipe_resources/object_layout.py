@@ -15,6 +15,7 @@ QUARANTINE = "quarantine/"
 DEAD_LETTERS = "dead-letters/"
 """Messages that cannot be decoded, below one folder a topic, each with its reason."""
 MOLECULE_FOLDER = "molecule="
+_DIGITS = 12
 
 
 def molecule_folder(topic: str, molecule: str) -> str:
@@ -46,8 +47,12 @@ def key_apart(key: str, molecule: str, document: bytes) -> str:
     """
     topic = key.removeprefix(EXPERIMENTS).partition("/")[0]
     stem, dot, ending = key.rpartition("/")[2].rpartition(".")
-    digest = hashlib.sha256(document).hexdigest()[:12]
-    return validate_key(f"{molecule_folder(topic, molecule)}apart/{stem}+{digest}{dot}{ending}")
+    return validate_key(f"{molecule_folder(topic, molecule)}apart/{stem}+{digest(document)}{dot}{ending}")
+
+
+def digest(data: bytes) -> str:
+    """What tells data from other data that would have the same name."""
+    return hashlib.sha256(data).hexdigest()[:_DIGITS]
 
 
 def message_name(topic: str, partition: int, offset: int) -> str:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from qpipe_assets.kafka_sink.put_beside import digest, lies_there
-from qpipe_resources.object_layout import DEAD_LETTERS, message_name
+from qpipe_assets.kafka_sink.put_beside import lies_there
+from qpipe_resources.object_layout import DEAD_LETTERS, digest, message_name
 from qpipe_resources.object_store import ObjectInfo, ObjectMissingError, ObjectStore
 
 if TYPE_CHECKING:

@@ -7,11 +7,8 @@ a digest in their key says what they are, so whichever comes last, nothing is lo
 
 from __future__ import annotations
 
-import hashlib
-
+from qpipe_resources.object_layout import digest
 from qpipe_resources.object_store import ObjectMissingError, ObjectStore
-
-_DIGITS = 12
 
 
 def lies_there(store: ObjectStore, key: str, data: bytes) -> bool | None:
@@ -23,11 +20,6 @@ def lies_there(store: ObjectStore, key: str, data: bytes) -> bool | None:
         return store.get(key).data == data
     except ObjectMissingError:  # removed between the two questions
         return None
-
-
-def digest(data: bytes) -> str:
-    """What tells data from other data under the same name."""
-    return hashlib.sha256(data).hexdigest()[:_DIGITS]
 
 
 def put_together(store: ObjectStore, key: str, data: bytes, alone: bool) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qpipe_assets.reports.labels import experiment_of, molecule_of
 from qpipe_assets.tables.decode import DecodeError, records_of
+from qpipe_resources.object_layout import AVRO, JSON
 from qpipe_resources.object_store import ObjectChangedError, ObjectInfo, ObjectMissingError
 from simulation.molecules import MoleculeError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 
-_SUFFIXES = (".json", ".avro")
+_SUFFIXES = (JSON, AVRO)
 _IDENTITY = re.compile(r"[0-9a-f]{4,64}")
 _WHOLE_IDENTITY = re.compile(r"[0-9a-f]{64}")
 
