@@ -24,6 +24,9 @@ LANES = {"cpu": "cpu.json", "gpu1": "gpu1.json", "gpu2": "gpu2.json"}
 OTHER_LANE = "cpu"
 """Lane of the molecules that no lane's file names."""
 
+MAX_RELAUNCHES = 3
+"""How often a run whose process died is launched again by itself."""
+
 
 @functools.cache
 def _lane_of_each() -> dict[str, str]:
@@ -44,7 +47,8 @@ vqe_batch_generation = dg.define_asset_job(
         run_config_for_partition_key_fn=lambda _: {},
         tags_for_partition_key_fn=lambda partition: {LANE_TAG: lane_of(partition)},
     ),
-    tags={DEFAULT_TIER_TAG: str(DEFAULT_TIER)},
+    # Again after the death of its process, not after failures of its steps (dagster.yaml).
+    tags={DEFAULT_TIER_TAG: str(DEFAULT_TIER), "dagster/max_retries": str(MAX_RELAUNCHES)},
     description="A tier or campaign file on a molecule: what has landed is skipped, what cannot fit is listed.",
 )
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dagster import RunRecord, RunsFilter
+from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
-from jobs.requests import IN_PROGRESS
 from qpipe_assets.campaign import IDENTITY_DIGITS, PlannedRun
 from qpipe_assets.campaign_progress import CAMPAIGN_TAG, Progress, ToldProgress, process_lives
 from qpipe_assets.feasibility import refusals
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from qpipe_assets.campaigns.campaign_file import Campaign
     from qpipe_assets.tables.installation import Installation
 
+_COMPUTING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 LATEST_RUNS = 3
 """Dagster runs of each molecule whose logs are read: the last one has tried what the ones before have not done."""
 MEASURED = 20
@@ -121,7 +121,7 @@ class _Told:
             run = record.dagster_run
             self.progress.read(instance.all_logs(run.run_id))
             begun = {one for one, progress in self.progress.latest.items() if progress is Progress.STARTED}
-            if run.status in IN_PROGRESS and process_lives(run.tags):
+            if run.status in _COMPUTING and process_lives(run):
                 self.live += 1
                 self._running |= begun
             else:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from jobs.batch_generation import BATCH_JOBS
 from jobs.jobs import JOBS, molecule_processing
+from jobs.lost_runs import lost_runs
 from jobs.pending import recently_pending_work
 from jobs.requests import run_requests
 from qpipe_assets.connection import connect
@@ -43,4 +44,4 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Keeps the ML tables up to date with the tables they are made of.",
 )
 
-SENSORS = [new_objects, automation]
+SENSORS = [new_objects, automation, lost_runs]

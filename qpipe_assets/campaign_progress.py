@@ -10,18 +10,21 @@ import enum
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qpipe_assets.campaign import IDENTITY_DIGITS
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, EventLogEntry
+    from dagster import DagsterInstance, DagsterRun, EventLogEntry
 
 CAMPAIGN_TAG = "qpipe/campaign"
 PROCESS_TAG = "qpipe/process"
-"""HOST:PID:START of the process that computes: after a kill the run's own status stays what it was."""
+"""RUN:HOST:PID:START of the process that computes: after a kill the run's own status stays what it was.
+
+A run that is launched again inherits its tags: another run's process says nothing of it.
+"""
 
 UNNAMED = "-"
 
@@ -54,17 +57,17 @@ def progress_line(progress: Progress, label: str, done: str = "") -> str:
 
 def tag_run(instance: DagsterInstance, run_id: str, campaign: str | None) -> None:
     """Note on a Dagster run which campaign it computes, and in which process."""
-    instance.add_run_tags(run_id, {CAMPAIGN_TAG: campaign or UNNAMED, PROCESS_TAG: _this_process()})
+    instance.add_run_tags(run_id, {CAMPAIGN_TAG: campaign or UNNAMED, PROCESS_TAG: f"{run_id}:{_this_process()}"})
 
 
-def process_lives(tags: Mapping[str, str]) -> bool:
-    """Whether the process of a tagged run is there; one of another machine is taken to be."""
+def process_lives(run: DagsterRun) -> bool:
+    """Whether the process of a run is there; one that it has not noted, or of another machine, is taken to be."""
     import psutil
 
-    host, _, rest = tags.get(PROCESS_TAG, "").partition(":")
-    pid, _, started = rest.partition(":")
-    if host != socket.gethostname():
+    noted = run.tags.get(PROCESS_TAG, "").split(":")
+    if noted[:2] != [run.run_id, socket.gethostname()]:
         return True
+    pid, started = noted[2:]
     try:
         process = psutil.Process(int(pid))
         return _start_of(process) == started and process.status() != psutil.STATUS_ZOMBIE

@@ -19,7 +19,8 @@ import yaml
 
 from jobs.batch_generation import LANE_TAG, lane_of
 from jobs.campaign_status import MEASURED, CampaignStatus, RunStatus, State, campaign_status
-from qpipe_assets.campaign_progress import CAMPAIGN_TAG, PROCESS_TAG, process_lives
+from jobs.lost_runs import lost_runs
+from qpipe_assets.campaign_progress import CAMPAIGN_TAG, PROCESS_TAG
 from qpipe_assets.campaigns.campaign_file import Campaign
 from qpipe_assets.campaigns.selection import select_campaign
 from qpipe_assets.tables.installation import open_installation
@@ -190,12 +191,23 @@ def test_a_lane_is_a_tag_of_the_run_by_its_molecule_and_no_part_of_the_experimen
     )
 
 
-def test_a_process_that_is_gone_or_another_with_its_number_computes_nothing() -> None:
+def test_runs_whose_process_is_gone_are_given_up_and_no_others(persistent: Deployment) -> None:
     here, me = socket.gethostname(), psutil.Process()
-    assert process_lives({PROCESS_TAG: f"{here}:{me.pid}:{me.create_time():.2f}"})
-    assert not process_lives({PROCESS_TAG: f"{here}:{me.pid}:1.00"})
-    assert not process_lives({PROCESS_TAG: f"{here}:{2**22 + 1}:1.00"})
-    assert process_lives({PROCESS_TAG: "elsewhere:1:1.00"})
+    alive = f"{here}:{me.pid}:{me.create_time():.2f}"
+    job = persistent.definitions.resolve_job_def(JOB)
+
+    def under_way(process: str, of_another: bool = False) -> str:
+        run = persistent.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        owner = "another" if of_another else run.run_id
+        persistent.instance.add_run_tags(run.run_id, {PROCESS_TAG: f"{owner}:{process}"})
+        return run.run_id
+
+    gone = [under_way(f"{here}:{2**22 + 1}:1.00"), under_way(f"{here}:{me.pid}:1.00")]
+    kept = [under_way(alive), under_way("elsewhere:1:1.00"), under_way(f"{here}:{2**22 + 1}:1.00", of_another=True)]
+    lost_runs(dg.build_sensor_context(persistent.instance))
+    statuses = {run.run_id: run.status for run in persistent.instance.get_runs()}
+    assert [statuses[run] for run in gone] == [dg.DagsterRunStatus.FAILURE] * 2
+    assert [statuses[run] for run in kept] == [dg.DagsterRunStatus.STARTED] * 3
 
 
 @pytest.fixture
