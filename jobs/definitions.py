@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from jobs.batch_generation import BATCH_JOBS
 from jobs.jobs import JOBS, maintenance
 from jobs.landing_sink import landing_sink
 from jobs.schedules import SCHEDULES
@@ -38,7 +39,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[*JOBS, maintenance, landing_sink],
+        jobs=[*JOBS, *BATCH_JOBS, maintenance, landing_sink],
         schedules=SCHEDULES,
         sensors=SENSORS,
         # One process a run: a process for each of its small steps would import everything again (ten times slower).

@@ -13,7 +13,8 @@ _TABLE_TAGS = {"dagster/max_runtime": str(TABLE_RUN_HOURS * 3600)}
 
 _FEATURES = dg.AssetSelection.assets(RAW_VQE_OBJECTS, *schemas.NORMALIZED_NAMES, schemas.PROCESSING_METADATA.name)
 _ML = dg.AssetSelection.assets(*schemas.ML_NAMES)
-_RUNS = dg.AssetSelection.assets("vqe_runs")
+EXPERIMENT = dg.AssetSelection.assets("vqe_runs") | _FEATURES | _ML
+"""From a molecule's geometry to its rows in the ML tables."""
 
 quantum_feature_processing = dg.define_asset_job(
     "quantum_feature_processing",
@@ -35,7 +36,7 @@ molecule_processing = dg.define_asset_job(
 )
 vqe_experiment = dg.define_asset_job(
     "vqe_experiment",
-    selection=_RUNS | _FEATURES | _ML,
+    selection=EXPERIMENT,
     description="A molecule from its geometry to the ML tables: simulate, land, ingest, build features.",
 )
 maintenance = dg.define_asset_job(

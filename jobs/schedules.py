@@ -4,6 +4,7 @@ import datetime as dt
 
 import dagster as dg
 
+from jobs.batch_generation import BATCH_JOBS
 from jobs.jobs import JOBS, maintenance, molecule_processing
 from jobs.landing_sink import landing_sink
 from jobs.pending import pending_work
@@ -26,7 +27,7 @@ def daily_processing(
     """Ask for what the sensor has missed or given a rest."""
     pending = pending_work(connect(object_store, lakehouse))
     add_molecules(context.instance, [work.molecule for work in pending])
-    requests = run_requests(context.instance, pending, [job.name for job in JOBS])
+    requests = run_requests(context.instance, pending, [job.name for job in (*JOBS, *BATCH_JOBS)])
     return requests or dg.SkipReason("nothing new, nothing unfinished")
 
 

@@ -2,7 +2,9 @@
 
 import dagster as dg
 
+from jobs.batch_generation import BATCH_JOBS
 from jobs.jobs import JOBS, molecule_processing
+from jobs.lost_runs import lost_runs
 from jobs.pending import recently_pending_work
 from jobs.requests import run_requests
 from qpipe_assets.connection import connect
@@ -24,7 +26,7 @@ def new_objects(
     pending = recently_pending_work(connect(object_store, lakehouse))
     present = set(context.instance.get_dynamic_partitions(MOLECULE_PARTITIONS))
     missing = [key for key in (*catalogue(), *(work.molecule for work in pending)) if key not in present]
-    requests = run_requests(context.instance, pending, [job.name for job in JOBS])
+    requests = run_requests(context.instance, pending, [job.name for job in (*JOBS, *BATCH_JOBS)])
     for work in pending:
         context.log.info(f"{work.molecule}: {work.reason}")
     if not requests and not missing:
@@ -42,4 +44,4 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Keeps the ML tables up to date with the tables they are made of.",
 )
 
-SENSORS = [new_objects, automation]
+SENSORS = [new_objects, automation, lost_runs]

@@ -38,6 +38,13 @@ SINGLE = (
 )
 
 
+IDENTITY_DIGITS = 12
+"""Digits of an experiment's identity that its label ends with."""
+
+LAST_AXES = ("ansatz", "ansatz_reps", "optimizer", "init_strategy", "seed")
+"""The axes that vary fastest, the last one most: the order in which people expect a campaign's runs."""
+
+
 class CampaignError(ValueError):
     """The configuration asks for something impossible; nothing was computed."""
 
@@ -68,7 +75,7 @@ class PlannedRun:
             parts.insert(0, f"{self.point.position.coordinate} = {self.point.position.value:g}")
         if options.seed is not None:
             parts.append(f"seed {options.seed}")
-        return f"{' '.join(parts)} {options.optimizer} [{self.experiment_id[:12]}]"
+        return f"{' '.join(parts)} {options.optimizer} [{self.experiment_id[:IDENTITY_DIGITS]}]"
 
 
 def _config_type(name: str, annotation: Any) -> Any:
@@ -108,6 +115,10 @@ def _limit(name: str, field: FieldInfo) -> Any:
 class CampaignConfig(dg.Config):
     """What a campaign says beside the options of its runs."""
 
+    tier: int | None = Field(None, description="Compute this tier, 1 to 4; then the options below are not given.")
+    campaign_file: str | None = Field(None, description="Compute this campaign file (YAML, absolute path) instead.")
+    seeds: str | None = Field(None, description="Only these seeds of the tier or campaign file, like 1..3 or 1,5.")
+    optimizers: str | None = Field(None, description="Only these optimizers of the tier or campaign file, A,B,...")
     molecule: _config_class(MoleculeData) | None = Field(  # type: ignore[valid-type]
         None, description="Geometry of the partition's molecule; the catalogue's when not given."
     )
@@ -118,6 +129,10 @@ class CampaignConfig(dg.Config):
     force: bool = Field(False, description="Compute again what has already landed.")
     report: bool = Field(False, description="Write a report (HTML, PDF) of each computed run and of the molecule.")
     campaign: str | None = Field(None, description="A name to find the runs by.")
+    molecules: list[str] = Field([], description="Partitions that the campaign is of; of another it asks nothing.")
+    skip_infeasible: bool = Field(
+        False, description="List the runs that cannot fit, with what would, and go on; else they fail."
+    )
     executor: Executor = Field(
         Executor.local,
         description="local: processes of this machine; spark: one run a task of QPIPE_ENGINE=spark's session, landing "
@@ -195,6 +210,8 @@ class CampaignConfig(dg.Config):
         Raises:
             CampaignError: the molecule or a combination is impossible.
         """
+        if self.molecules and partition not in self.molecules:
+            return [], 0
         geometry = self.geometry(partition)
         options = self.options()
         asked = [run for o in options for run in self._runs(geometry, o)]
@@ -225,7 +242,7 @@ def _plain(value: Any) -> Any:
     return value.model_dump() if isinstance(value, BaseModel) else value
 
 
-_AXES = tuple(name for name in VQEOptions.model_fields if name not in SINGLE)
+_AXES = (*(name for name in VQEOptions.model_fields if name not in (*SINGLE, *LAST_AXES)), *LAST_AXES)
 
 VQERunsConfig = create_model(
     "VQERunsConfig",

@@ -1,5 +1,6 @@
 """What became of a campaign's runs, as the UI shows it."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ class Outcome:
     """Of each experiment of this campaign whose record is in the outbox: its label, and the index of its row."""
     waiting: list[str] = field(default_factory=list)
     """Why each record of an earlier run still waits for its delivery."""
+    infeasible: Counter[str] = field(default_factory=Counter)
+    """Runs that cannot fit and were not attempted, by what they are and why."""
     molecule: MoleculeData | None = None
     reports: list[Path] = field(default_factory=list)
 
@@ -80,10 +83,14 @@ def campaign_metadata(partition: str, asked: int, skipped: int, outcome: Outcome
         "failed": len(outcome.failures),
         "invalid": outcome.invalid,
         "waiting": len(outcome.waiting),
+        "infeasible": outcome.infeasible.total(),
     }
     metadata: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
     if outcome.rows:
         metadata["runs"] = dg.MetadataValue.table([dg.TableRecord(row) for row in outcome.rows], _COLUMNS)
+    if outcome.infeasible:
+        lines = (f"- {count} runs: {why}" for why, count in outcome.infeasible.items())
+        metadata["infeasible_runs"] = dg.MetadataValue.md("\n".join(lines))
     if outcome.molecule is not None:
         metadata["molecule"] = dg.MetadataValue.md(molecule_markdown(partition, outcome.molecule))
     if outcome.reports:

@@ -11,7 +11,10 @@ import dagster as dg
 
 from qpipe_assets.campaign import CampaignError, Executor, PlannedRun, VQERunsConfig
 from qpipe_assets.campaign_outcome import Outcome, campaign_metadata, failure_text
+from qpipe_assets.campaign_progress import Progress, progress_line, tag_run
+from qpipe_assets.campaigns.selection import asked_by
 from qpipe_assets.connection import connect
+from qpipe_assets.feasibility import refusals
 from qpipe_assets.landing import Landing, UndeliveredError
 from qpipe_assets.partitions import molecule
 from qpipe_assets.reports.sources import LandedRuns, UnknownSourceError
@@ -57,11 +60,14 @@ def vqe_runs(
     """
     partition = context.partition_key
     try:
+        config = asked_by(config, context.run.tags)
         planned, repeated = config.plan(partition)
     except CampaignError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     if repeated:
         context.log.warning(f"{repeated} combinations ask for an experiment that another one asks for; computed once")
+    _say_if_of_others(context, config)
+    tag_run(context.instance, context.run.run_id, config.campaign)
     installation = connect(object_store, lakehouse, table_engine)
     pool = simulation_workers.pool() if config.executor is Executor.local else _spark(installation, partition, config)
     with closing(delivery.open(installation.store)) as way:
@@ -85,6 +91,8 @@ def vqe_runs(
         for experiment in landed:
             # Left by a kill between landing and forgetting; and `force` means to compute, not to replay.
             checkpoint_path(installation.settings.checkpoints, experiment).unlink(missing_ok=True)
+        if config.skip_infeasible:
+            wanted = _feasible(context, wanted, outcome)
         context.log.info(f"{partition}: {len(wanted)} runs to compute, {len(skipped)} have landed already")
         campaign = _Campaign(
             context,
@@ -107,6 +115,22 @@ def vqe_runs(
     if outcome.failures or outcome.waiting:
         raise dg.Failure(failure_text(partition, len(wanted), outcome), metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _say_if_of_others(context: dg.AssetExecutionContext, config: VQERunsConfig) -> None:
+    if config.molecules and context.partition_key not in config.molecules:
+        asked = ", ".join(config.molecules)
+        context.log.warning(f"nothing to do on {context.partition_key}: campaign {config.campaign} is of {asked}")
+
+
+def _feasible(context: dg.AssetExecutionContext, wanted: list[PlannedRun], outcome: Outcome) -> list[PlannedRun]:
+    """Those of the runs that fit; the others are noted."""
+    refused = refusals(wanted)
+    of_kind = {run.experiment_id: f"{run.options.basis} {run.options.ansatz} x{run.options.reps}" for run in wanted}
+    outcome.infeasible.update(f"{of_kind[experiment]}: {why}" for experiment, why in refused.items())
+    for why, count in outcome.infeasible.items():
+        context.log.warning(f"{count} runs cannot fit and are not attempted: {why}")
+    return [run for run in wanted if run.experiment_id not in refused]
 
 
 def _spark(installation: Installation, partition: str, config: VQERunsConfig) -> SparkRuns:
@@ -181,7 +205,8 @@ class _Campaign:
         tasks = [(run, task) for run in wanted if (task := self._task(run)) is not None]
         runs = {id(task): run for run, task in tasks}
         results = self.pool.run(
-            [task for _, task in tasks], on_start=lambda task: log.info(f"started {runs[id(task)].label}")
+            [task for _, task in tasks],
+            on_start=lambda task: log.info(progress_line(Progress.STARTED, runs[id(task)].label)),
         )
         with closing(results):
             for number, result in enumerate(results, start=1):
@@ -189,7 +214,8 @@ class _Campaign:
                 done = f"[{number}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
                 if isinstance(result, Failed):
                     self.outcome.failures[run.label] = result.reason
-                    log.error(f"{done} failed {run.label}: {result.reason}\n{result.details}")
+                    line = progress_line(Progress.FAILED, run.label, done)
+                    log.error(f"{line}: {result.reason}\n{result.details}")
                     continue
                 self.chains.note(run, result.result)
                 self.outcome.computed(run.label, result.result, self._land(run, result, done))
@@ -199,7 +225,7 @@ class _Campaign:
             previous = self.chains.previous(run)
         except NothingToStartFromError as error:
             self.outcome.failures[run.label] = str(error)
-            self.context.log.error(f"{run.label}: {error}")
+            self.context.log.error(f"{progress_line(Progress.FAILED, run.label)}: {error}")
             return None
         return SimulationTask(
             run.molecule,
@@ -216,14 +242,15 @@ class _Campaign:
         kept, record = True, result.result
         try:
             where = result.where if isinstance(result, Landed) else self.landing.land(record)
-            self.context.log.info(f"{done} finished {run.label}: {_verdict(record)}; {where}")
+            line = progress_line(Progress.FINISHED, run.label, done)
+            self.context.log.info(f"{line}: {_verdict(record)}; {where}")
         except UndeliveredError as error:
             kept, where = error.kept, "outbox" if error.kept else "nowhere"
             if kept:
                 self.outcome.keep(run.label, run.experiment_id, str(error))
             else:
                 self.outcome.failures[run.label] = str(error)
-            self.context.log.error(f"{done} computed {run.label}: {error}")
+            self.context.log.error(f"{progress_line(Progress.COMPUTED, run.label, done)}: {error}")
         if kept:
             checkpoint_path(self.checkpoints, run.experiment_id).unlink(missing_ok=True)
         if self.reports is not None:

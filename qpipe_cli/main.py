@@ -21,6 +21,7 @@ from qpipe_cli import (
     scan,
     simulate,
     sink,
+    tiers,
 )
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ scan.register(app)
 estimate.register(app)
 replay.register(app)
 sink.register(app)
+app.add_typer(tiers.app, name="tiers")
 
 
 def run() -> None:

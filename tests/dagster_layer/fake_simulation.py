@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,18 +50,28 @@ def fake_simulate(task: SimulationTask) -> VQEDecoratedResult:
     )
 
 
+def slow_simulate(task: SimulationTask) -> VQEDecoratedResult:
+    """The same, in time to be killed."""
+    time.sleep(0.4)
+    return fake_simulate(task)
+
+
 @functools.cache
-def fake_pool() -> WorkerPool[SimulationTask, VQEDecoratedResult]:
-    return WorkerPool(fake_simulate, workers=2, threads=1)
+def fake_pool(
+    simulate: Callable[[SimulationTask], VQEDecoratedResult] = fake_simulate,
+) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
+    return WorkerPool(simulate, workers=2, threads=1)
 
 
-def fake_workers_class() -> type[dagster.ConfigurableResource]:
+def fake_workers_class(
+    simulate: Callable[[SimulationTask], VQEDecoratedResult] = fake_simulate,
+) -> type[dagster.ConfigurableResource]:
     """The resource around the fake pool; made on demand so that workers do not import dagster."""
     from qpipe_resources.deployment import SimulationWorkers
 
     class FakeWorkers(SimulationWorkers):
         def pool(self) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
-            return fake_pool()
+            return fake_pool(simulate)
 
     return FakeWorkers
 

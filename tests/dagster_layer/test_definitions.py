@@ -110,6 +110,7 @@ def test_column_lineage_names_only_columns_that_exist(graph: dg.AssetGraph) -> N
         ("quantum_ml_feature_processing", "ml_iteration_features", "ml_run_summary", 2),
         ("molecule_processing", "raw_vqe_objects", "ml_run_summary", 13),
         ("vqe_experiment", "vqe_runs", "ml_run_summary", 14),
+        ("vqe_batch_generation", "vqe_runs", "ml_run_summary", 14),
     ],
 )
 def test_a_job_runs_what_its_name_says(job: str, first: str, last: str, count: int) -> None:

@@ -1,0 +1,29 @@
+"""A sensor that gives up runs whose process is gone: after a kill of everything, they would hold their slots for ever.
+
+The launcher's own monitoring sees the death of a run's process as long as the code server lives. What it tells nobody
+(the machine was switched off, the code server was killed as well) is told here, from the process that a run noted.
+"""
+
+import dagster as dg
+
+from qpipe_assets.campaign_progress import process_lives
+
+_COMPUTING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Gives up runs whose process has died with its machine or code server, so that others get their slot.",
+)
+def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Report them as failed; `dagster/max_retries` launches them again, and what has landed is not computed again."""
+    instance = context.instance
+    lost = [
+        record.dagster_run
+        for record in instance.get_run_records(dg.RunsFilter(statuses=_COMPUTING))
+        if not process_lives(record.dagster_run)
+    ]
+    for run in lost:
+        instance.report_run_failed(run, "the process of this run is gone: it was killed together with its code server")
+    return dg.SkipReason(f"{len(lost)} runs given up" if lost else "every run has its process")

@@ -1,0 +1,111 @@
+"""What a materialization of vqe_runs tells Dagster about each run, and how that is read again.
+
+Dagster's run storage is the only place where it is: tags name the campaign and the process that computes, log lines
+say of each run that it has started and how it ended.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qpipe_assets.campaign import IDENTITY_DIGITS
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, DagsterRun, EventLogEntry
+
+CAMPAIGN_TAG = "qpipe/campaign"
+PROCESS_TAG = "qpipe/process"
+"""RUN:HOST:PID:START of the process that computes: after a kill the run's own status stays what it was.
+
+A run that is launched again inherits its tags: another run's process says nothing of it.
+"""
+
+UNNAMED = "-"
+
+
+class Progress(enum.StrEnum):
+    """What a log line says of a run."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    COMPUTED = "computed"
+    """Computed, and kept in the outbox."""
+    FAILED = "failed"
+
+
+_LINE = re.compile(
+    rf"(?:\[[^\]]*\] )?({'|'.join(Progress)}) [^\n]*?\[([0-9a-f]{{{IDENTITY_DIGITS}}})\](?::|$)", re.MULTILINE
+)
+
+
+def progress_line(progress: Progress, label: str, done: str = "") -> str:
+    """The beginning of a log line on a run.
+
+    Args:
+        progress: What became of it.
+        label: The run's label, which ends with the first digits of its identity.
+        done: How far the campaign is, in brackets.
+    """
+    return f"{done} {progress} {label}".lstrip()
+
+
+def tag_run(instance: DagsterInstance, run_id: str, campaign: str | None) -> None:
+    """Note on a Dagster run which campaign it computes, and in which process."""
+    instance.add_run_tags(run_id, {CAMPAIGN_TAG: campaign or UNNAMED, PROCESS_TAG: f"{run_id}:{_this_process()}"})
+
+
+def process_lives(run: DagsterRun) -> bool:
+    """Whether the process of a run is there; one that it has not noted, or of another machine, is taken to be."""
+    import psutil
+
+    noted = run.tags.get(PROCESS_TAG, "").split(":")
+    if noted[:2] != [run.run_id, socket.gethostname()]:
+        return True
+    pid, started = noted[2:]
+    try:
+        process = psutil.Process(int(pid))
+        return _start_of(process) == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _this_process() -> str:
+    import psutil
+
+    return f"{socket.gethostname()}:{os.getpid()}:{_start_of(psutil.Process())}"
+
+
+def _start_of(process: object) -> str:
+    return f"{process.create_time():.2f}"  # type: ignore[attr-defined]
+
+
+@dataclass
+class ToldProgress:
+    """What log lines say, by the first digits of the experiments' identities."""
+
+    latest: dict[str, Progress] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """The line of a run that failed last."""
+    ended: list[tuple[float, float]] = field(default_factory=list)
+    """Of each run that was computed: when (seconds since 1970), and how long it took (seconds)."""
+
+    def read(self, entries: Iterable[EventLogEntry]) -> None:
+        """Take in the log of one more Dagster run, later than those before."""
+        started: dict[str, float] = {}
+        for entry in entries:
+            if entry.dagster_event is not None or (found := _LINE.match(entry.user_message)) is None:
+                continue
+            progress, identity = Progress(found[1]), found[2]
+            self.latest[identity] = progress
+            if progress is Progress.STARTED:
+                started[identity] = entry.timestamp
+            elif progress is Progress.FAILED:
+                self.reasons[identity] = entry.user_message[found.end() :].strip().splitlines()[0]
+            elif identity in started:
+                self.ended.append((entry.timestamp, entry.timestamp - started.pop(identity)))
