@@ -65,7 +65,7 @@ def batch_samples(lanes: Sequence[LaneCounts]) -> Iterable[Sample]:
 
 
 def push_batch(tier: str, lanes: Sequence[LaneCounts], settings: MonitorSettings) -> bool:
-    """Push how far a tier is; False where nothing was sent, with a warning where that failed. Never raises for a gateway.
+    """Push how far a tier is; False where nothing was sent, with a warning where that failed.
 
     Args:
         tier: Number of the tier, or name of the campaign.

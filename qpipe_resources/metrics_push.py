@@ -1,7 +1,8 @@
 """What runs push to a PushGateway: the machine's metrics while one goes on, its own when it is over.
 
 Every group of metrics has a key of its own, so that no process and no run overwrites another's. The machine's group is
-deleted when its run ends; results stay until `qpipe exporter` finds them stale. A gateway that is down never ends a run.
+deleted when its run ends; results stay until `qpipe exporter` finds them stale. A gateway that is
+down never ends a run.
 """
 
 from __future__ import annotations

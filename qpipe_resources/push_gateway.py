@@ -132,8 +132,8 @@ def pushed_groups(gateway: SecretStr) -> Iterator[PushedGroup]:
 def delete_stale(gateway: SecretStr, lifetimes: Mapping[str, float], now: float) -> list[PushedGroup]:
     """Delete the groups that nobody has pushed for longer than they live; returns them.
 
-    Groups of other programs are left alone. One that is pushed anew in this moment may go too: a value that changes comes
-    back with its next push.
+    Groups of other programs are left alone. One that is pushed anew in this moment may go too: it comes back with its
+    next push.
 
     Args:
         gateway: URL of the gateway.

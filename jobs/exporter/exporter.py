@@ -96,7 +96,7 @@ def served(exporter: Exporter, settings: ExporterSettings) -> Iterator[int]:
         server, thread = start_http_server(settings.port, addr=HOST, registry=registry)
     except OSError as error:
         raise ExporterSettingsError(
-            f"port {settings.port} of {HOST} cannot be had ({error.strerror}): name another by QPIPE_EXPORTER_PORT or --port"
+            f"port {settings.port} of {HOST} cannot be had ({error.strerror}): set QPIPE_EXPORTER_PORT or --port"
         ) from None
     try:
         yield server.server_port

@@ -10,7 +10,13 @@ from dagster import DagsterRunStatus
 from prometheus_client.core import GaugeMetricFamily
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-_COUNTED = (DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING, *ENDED)
+_COUNTED = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+    *ENDED,
+)
 
 
 class RunsMetrics:
