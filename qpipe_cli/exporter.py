@@ -35,14 +35,15 @@ def exporter(
     from dagster import DagsterInstance
 
     from jobs.definitions import build_defs
-    from jobs.exporter.assembly import build_exporter
+    from jobs.exporter.assembly import build_exporter, gateway_sweeper
     from jobs.exporter.exporter import HOST, keep_looking, served
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with DagsterInstance.from_config(str(home)) as instance:
-        running = build_exporter(instance, build_defs(), settings, gateway)
+        sweeper = gateway_sweeper(gateway, settings.lifetimes) if gateway else None
+        running = build_exporter(instance, build_defs(), sweeper)
         running.look()
         try:
             with served(running, settings) as bound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -12,7 +13,6 @@ from jobs.exporter.exporter import Exporter, Part, Sweeper
 from jobs.exporter.partitions import partition_metrics
 from jobs.exporter.runs import RunsMetrics
 from qpipe_assets.partitions import molecule
-from qpipe_resources.exporter_settings import ExporterSettings
 from qpipe_resources.push_gateway import delete_stale
 
 if TYPE_CHECKING:
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 def build_exporter(
     instance: dg.DagsterInstance,
     definitions: dg.Definitions,
-    settings: ExporterSettings,
-    gateway: SecretStr | None = None,
+    sweeper: Sweeper | None = None,
 ) -> Exporter:
     """An exporter that has not looked yet.
 
     Args:
         instance: Dagster's instance.
         definitions: Whose jobs and assets to tell of.
-        settings: For how long pushed metrics live.
-        gateway: PushGateway to sweep, None for none.
+        sweeper: Who keeps the PushGateway free of stale groups, None where there is no gateway.
     """
     jobs = [job.name for job in definitions.resolve_all_job_defs()]
     graph = definitions.resolve_asset_graph()
@@ -43,6 +41,16 @@ def build_exporter(
         "automation": lambda: automation_metrics(instance),
         "partitions": lambda: partition_metrics(instance, assets, by_molecule),
     }
-    if gateway is not None:
-        parts["pushgateway"] = Sweeper(lambda: len(delete_stale(gateway, settings.lifetimes, time.time())))
+    if sweeper is not None:
+        parts["pushgateway"] = sweeper
     return Exporter(parts)
+
+
+def gateway_sweeper(gateway: SecretStr, lifetimes: Mapping[str, float]) -> Sweeper:
+    """Who deletes what is stale on a gateway.
+
+    Args:
+        gateway: Its URL.
+        lifetimes: Seconds by the beginning of the job's name.
+    """
+    return Sweeper(lambda: len(delete_stale(gateway, lifetimes, time.time())))

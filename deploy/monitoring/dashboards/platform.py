@@ -219,9 +219,7 @@ PLATFORM = Dashboard(
                     limit=85,
                 ),
                 Panel("Power", [Query("nvidia_smi_power_draw_watts", "{{instance}} {{uuid}}")], "watt"),
-                Panel(
-                    "Clock", [Query("nvidia_smi_clocks_current_graphics_clock_hz", "{{instance}} {{uuid}}")], "hertz"
-                ),
+                Panel("Last look worked", [Query("nvidia_smi_last_collect_success", "{{instance}}")], kind="stat"),
             ),
         ),
     ),
