@@ -40,7 +40,7 @@ class RunsMetrics:
         yield from self._last_of_each_job()
 
     def _by_status(self) -> GaugeMetricFamily:
-        runs = GaugeMetricFamily("qp_dagster_runs", "Runs in Dagster's storage", labels=("job", "status"))
+        runs = GaugeMetricFamily("qp_dagster_runs", "Runs in Dagster's storage", labels=("dagster_job", "status"))
         for job in self._jobs:
             for status in _COUNTED:
                 count = self._instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=[status]))
@@ -57,13 +57,15 @@ class RunsMetrics:
 
     def _last_of_each_job(self) -> Iterator[GaugeMetricFamily]:
         ended = GaugeMetricFamily(
-            "qp_dagster_last_run_timestamp_seconds", "When the job's last run ended", labels=("job", "status")
+            "qp_dagster_last_run_timestamp_seconds", "When the job's last run ended", labels=("dagster_job", "status")
         )
         lasted = GaugeMetricFamily(
-            "qp_dagster_last_run_duration_seconds", "How long the job's last run took", labels=("job",)
+            "qp_dagster_last_run_duration_seconds", "How long the job's last run took", labels=("dagster_job",)
         )
         steps = GaugeMetricFamily(
-            "qp_dagster_step_duration_seconds", "How long each step of the job's last run took", labels=("job", "step")
+            "qp_dagster_step_duration_seconds",
+            "How long each step of the job's last run took",
+            labels=("dagster_job", "step"),
         )
         for job in self._jobs:
             records = self._instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(ENDED)), limit=1)

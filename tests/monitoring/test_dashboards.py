@@ -21,7 +21,9 @@ GRAFANA = MONITORING / "grafana"
 def exposed() -> frozenset[str]:
     lists = [path.read_text().splitlines() for path in (MONITORING / "exposed").glob("*.txt")]
     listed = {line for lines in lists for line in lines if not line.startswith("#")}
-    return frozenset(listed | pushed_names() | exporter_names() | {rule["record"] for rule in rules() if "record" in rule})
+    return frozenset(
+        listed | pushed_names() | exporter_names() | {rule["record"] for rule in rules() if "record" in rule}
+    )
 
 
 def rules() -> list[dict[str, str]]:

@@ -95,9 +95,7 @@ def test_chemical_accuracy_is_the_libraries() -> None:
 def test_each_scrape_job_has_its_targets_on_loopback_only() -> None:
     jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     files = {path.stem: yaml.safe_load(path.read_text()) for path in (MONITORING / "targets").glob("*.yml")}
-    assert [job["file_sd_configs"] for job in jobs] == [
-        [{"files": [f"targets/{job['job_name']}.yml"]}] for job in jobs
-    ]
+    assert [job["file_sd_configs"] for job in jobs] == [[{"files": [f"targets/{job['job_name']}.yml"]}] for job in jobs]
     assert set(files) == {job["job_name"] for job in jobs}
     assert [job["job_name"] for job in jobs if job.get("honor_labels")] == ["pushgateway"]
     addresses = [target for groups in files.values() for group in groups for target in group["targets"]]

@@ -9,7 +9,7 @@ PLATFORM = Dashboard(
     "qpipe-platform",
     "Platform",
     "Dagster and the services behind it.",
-    (Variable("job", "qp_dagster_runs"),),
+    (Variable("dagster_job", "qp_dagster_runs"),),
     (
         Row(
             "Health",
@@ -26,14 +26,18 @@ PLATFORM = Dashboard(
         Row(
             "Dagster",
             (
-                Panel("Runs by status", by("qp_dagster_runs", "status", where='{job=~"$job"}')),
-                Panel("Runs by job", by("qp_dagster_runs", "job", where='{job=~"$job"}')),
+                Panel("Runs by status", by("qp_dagster_runs", "status", where='{dagster_job=~"$dagster_job"}')),
+                Panel("Runs by job", by("qp_dagster_runs", "dagster_job", where='{dagster_job=~"$dagster_job"}')),
                 Panel("Queue", [Query("qp_dagster_queue_depth", "runs")]),
                 Panel("Oldest in the queue", [Query("qp_dagster_queue_oldest_seconds", "waits")], "s", limit=3600),
-                Panel("Last run took", by("qp_dagster_last_run_duration_seconds", "job", how="max"), "s"),
+                Panel("Last run took", by("qp_dagster_last_run_duration_seconds", "dagster_job", how="max"), "s"),
                 Panel(
                     "Steps of the last run",
-                    [Query('qp_dagster_step_duration_seconds{job=~"$job"}', "{{job}} {{step}}")],
+                    [
+                        Query(
+                            'qp_dagster_step_duration_seconds{dagster_job=~"$dagster_job"}', "{{dagster_job}} {{step}}"
+                        )
+                    ],
                     "s",
                 ),
                 Panel("Daemons", [Query("qp_dagster_daemon_healthy", "{{daemon}}")], kind="stat"),
@@ -60,7 +64,7 @@ PLATFORM = Dashboard(
                 Panel("Open backfills", [Query("qp_dagster_backfills_open", "backfills")], kind="stat"),
                 Panel(
                     "Last end of each job",
-                    [Query("time() - qp_dagster_last_run_timestamp_seconds", "{{job}} {{status}}")],
+                    [Query("time() - qp_dagster_last_run_timestamp_seconds", "{{dagster_job}} {{status}}")],
                     "s",
                 ),
             ),
