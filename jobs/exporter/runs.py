@@ -69,12 +69,12 @@ class RunsMetrics:
         )
         for job in self._jobs:
             records = self._instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(ENDED)), limit=1)
-            if not records or records[0].end_time is None:
+            if not records or (end := records[0].end_time) is None:
                 continue
             (record,) = records
-            ended.add_metric((job, record.dagster_run.status.value), record.end_time)
+            ended.add_metric((job, record.dagster_run.status.value), end)
             if record.start_time is not None:
-                lasted.add_metric((job,), record.end_time - record.start_time)
+                lasted.add_metric((job,), end - record.start_time)
             for step, seconds in self._durations(job, record.dagster_run.run_id).items():
                 steps.add_metric((job, step), seconds)
         yield from (ended, lasted, steps)

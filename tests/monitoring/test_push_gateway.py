@@ -1,4 +1,4 @@
-"""What lies on a real PushGateway: a group a run, a campaign's counts as they are, nothing stale; silence costs little."""
+"""What lies on a real PushGateway: a group a run, counts as they are, nothing stale; its silence costs little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished campaign as a real Prometheus sees it: pushed runs and counts, Dagster's state, and the end of all that."""
+"""A finished campaign as a real Prometheus sees it: runs, counts, the state of Dagster, and the end of all that."""
 
 from __future__ import annotations
 
