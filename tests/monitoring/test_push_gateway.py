@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from qpipe_resources import push_gateway
 from qpipe_resources.batch_metrics import LaneCounts, push_batch
@@ -90,6 +96,42 @@ def test_groups_are_deleted_when_their_lifetime_is_over_and_others_never(gateway
     assert [group.job for group in delete_stale(url, LIFETIMES, now + 3700)] == ["qp-vqe"]
     assert [group.job for group in delete_stale(url, LIFETIMES, now + 180_000)] == ["qp-batch"]
     assert [group.job for group in pushed_groups(url)] == ["somebody"]
+
+
+@contextmanager
+def answering(text: bytes) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers everything so: its address, and the Authorization of each request."""
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization", ""))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+    server.server_close()
+
+
+def test_who_sweeps_signs_in_as_who_pushes() -> None:
+    with answering(b'{"status": "success", "data": []}') as (address, seen):
+        assert delete_stale(SecretStr(f"http://ann:pa55%2Fword@{address}"), LIFETIMES, 0.0) == []
+        assert delete_stale(SecretStr(f"http://{address}"), LIFETIMES, 0.0) == []
+    assert seen == ["Basic " + base64.b64encode(b"ann:pa55/word").decode(), ""]
+
+
+def test_what_is_no_gateway_is_named_without_its_password() -> None:
+    with answering(b"<html>") as (address, _), pytest.raises(ValueError, match="PUSHGATEWAY_URL") as refused:
+        delete_stale(SecretStr(f"http://ann:secret@{address}"), LIFETIMES, 0.0)
+    assert address in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.prometheus

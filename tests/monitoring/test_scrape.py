@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy.monitoring.dashboards import DASHBOARDS
+from deploy.monitoring.expressions import metric_names
 from qpipe_resources.batch_metrics import LaneCounts, push_batch
 from qpipe_resources.exporter_settings import ExporterSettings
 from qpipe_resources.metrics_push import performance_monitor, push_run
 from qpipe_resources.push_gateway import delete_stale
 from tests.monitoring.own_names import pushed_names, record
-from tests.monitoring.servers import Prometheus, PushGateway, prometheus, wait_for
+from tests.monitoring.servers import MONITORING, Prometheus, PushGateway, prometheus, wait_for
 
 pytestmark = pytest.mark.prometheus
 
@@ -32,6 +34,12 @@ RUN_NAMES = set(
 SYSTEM_NAMES = {"cpu_percent", "cpu_load_1m", "memory_percent", "memory_used_bytes", "uptime_seconds"}
 BATCH_NAMES = {"total", "done", "failed", "pending", "in_progress", "last_completion_ts"}
 CPU = LaneCounts("cpu", done=2, failed=1, pending=0, in_progress=0, infeasible=1, last_completion=1_800_000_000.0)
+
+
+def drawn_names() -> set[str]:
+    """What the dashboards use."""
+    queries = [query for dashboard in DASHBOARDS for panel in dashboard.panels for query in panel.queries]
+    return set().union(*(metric_names(query.expr) for query in queries))
 
 
 def labels_of(server: Prometheus, name: str) -> dict[str, str]:
@@ -115,6 +123,20 @@ def test_the_exporter_is_scraped_deletes_stale_groups_and_ends_when_it_is_told(
             assert server.query('qp_exporter_part_up{part="runs"} == 1')
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
+
+
+def test_what_is_listed_of_prometheus_and_the_gateway_is_what_they_have(gateway: PushGateway, tmp_path: Path) -> None:
+    push_batch("1", [CPU], gateway.settings())
+    (tmp_path / "prometheus").mkdir()
+    with prometheus(tmp_path / "prometheus", {"pushgateway": gateway.address}) as server:
+        (tmp_path / "prometheus" / "targets" / "prometheus.yml").write_text(f'- targets: ["{server.address}"]\n')
+        for name in ("pushgateway", "prometheus"):
+            lines = (MONITORING / "exposed" / f"{name}.txt").read_text().splitlines()
+            listed = {line for line in lines if not line.startswith(("#", "ALERTS"))}
+            wait_for(lambda: server.query("prometheus_tsdb_head_series"))
+            have = {one["metric"]["__name__"] for one in server.query('{__name__=~".+"}')}
+            assert {metric for metric in listed if metric in drawn_names()} <= have
+            assert len(listed & have) > len(listed) / 2
 
 
 def test_the_exporter_refuses_a_setting_that_cannot_be_used(tmp_path: Path) -> None:
