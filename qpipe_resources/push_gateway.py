@@ -137,7 +137,7 @@ def delete_stale(gateway: SecretStr, lifetimes: Mapping[str, float], now: float)
 
     Args:
         gateway: URL of the gateway.
-        lifetimes: Seconds by the beginning of a job's name; other jobs live for ever.
+        lifetimes: Seconds by a job's name, or what it begins with before a hyphen; other jobs live for ever.
         now: Seconds since the epoch.
 
     Raises:
@@ -146,7 +146,7 @@ def delete_stale(gateway: SecretStr, lifetimes: Mapping[str, float], now: float)
     """
     stale = []
     for group in pushed_groups(gateway):
-        ages = [seconds for beginning, seconds in lifetimes.items() if group.job.startswith(beginning)]
+        ages = [seconds for job, seconds in lifetimes.items() if f"{group.job}-".startswith(f"{job}-")]
         if ages and now - group.pushed_at > min(ages):
             Group(gateway, group.job, group.key).delete()
             stale.append(group)

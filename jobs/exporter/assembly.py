@@ -18,6 +18,9 @@ from qpipe_resources.push_gateway import delete_stale
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+SWEEP_SECONDS = 60.0
+"""Between two sweeps, unless a lifetime is short."""
+
 
 def build_exporter(
     instance: dg.DagsterInstance,
@@ -53,4 +56,5 @@ def gateway_sweeper(gateway: SecretStr, lifetimes: Mapping[str, float]) -> Sweep
         gateway: Its URL.
         lifetimes: Seconds by the beginning of the job's name.
     """
-    return Sweeper(lambda: len(delete_stale(gateway, lifetimes, time.time())))
+    every = min(SWEEP_SECONDS, min(lifetimes.values()) / 10)
+    return Sweeper(lambda: len(delete_stale(gateway, lifetimes, time.time())), every)

@@ -72,14 +72,23 @@ class Exporter(Collector):
 class Sweeper:
     """Deletes stale groups of a PushGateway, and counts them."""
 
-    def __init__(self, sweep: Callable[[], int]) -> None:
-        """Prepare; `sweep` deletes and returns how many."""
+    def __init__(self, sweep: Callable[[], int], every: float = 0.0) -> None:
+        """Prepare.
+
+        Args:
+            sweep: Deletes and returns how many.
+            every: Seconds between two sweeps that worked: a gateway tells all it has to be asked for anything.
+        """
         self._sweep = sweep
+        self._every = every
         self._deleted = 0
+        self._due = 0.0
 
     def __call__(self) -> Iterable[Metric]:
-        """Sweep, and tell how many groups were deleted since the start."""
-        self._deleted += self._sweep()
+        """Sweep where it is time, and tell how many groups were deleted since the start."""
+        if time.monotonic() >= self._due:
+            self._deleted += self._sweep()
+            self._due = time.monotonic() + self._every
         return [CounterMetricFamily("qp_exporter_groups_deleted", "Stale groups deleted", value=self._deleted)]
 
 

@@ -175,6 +175,22 @@ def test_deleted_groups_are_counted() -> None:
     assert seen(exporter.collect())["qp_exporter_groups_deleted_total",] == 4
 
 
+def test_a_gateway_is_swept_now_and_then_and_again_at_once_when_that_failed() -> None:
+    answers: list[int | OSError] = [OSError("away"), 1, 5]
+
+    def sweep() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    exporter = Exporter({"pushgateway": Sweeper(sweep, every=60)})
+    for _ in range(4):
+        exporter.look()
+    assert seen(exporter.collect())["qp_exporter_groups_deleted_total",] == 1
+    assert answers == [5]
+
+
 def test_it_is_served_on_loopback_until_the_end_and_a_taken_port_is_named() -> None:
     exporter = Exporter({})
     exporter.look()

@@ -88,14 +88,14 @@ def test_groups_are_deleted_when_their_lifetime_is_over_and_others_never(gateway
     push_run(varied(record(), optimizer="a/b"), gateway.settings())
     push_batch("1", [CPU], gateway.settings())
     Group(url, "qp-sys-cpu", {"instance": "killed:1", "empty": ""}).push([("qp_sys_cpu_percent", "", {}, 1.0)])
-    Group(url, "somebody", {"instance": "else"}).push([("their_metric", "", {}, 1.0)])
+    Group(url, "qp-vqeserver", {"instance": "else"}).push([("their_metric", "", {}, 1.0)])
 
     now = time.time()
     assert delete_stale(url, LIFETIMES, now) == []
     assert [group.job for group in delete_stale(url, LIFETIMES, now + 700)] == ["qp-sys-cpu"]
     assert [group.job for group in delete_stale(url, LIFETIMES, now + 3700)] == ["qp-vqe"]
     assert [group.job for group in delete_stale(url, LIFETIMES, now + 180_000)] == ["qp-batch"]
-    assert [group.job for group in pushed_groups(url)] == ["somebody"]
+    assert [group.job for group in pushed_groups(url)] == ["qp-vqeserver"]
 
 
 @contextmanager
