@@ -86,7 +86,12 @@ def pushgateway(folder: Path) -> Iterator[PushGateway]:
     port = _free_port()
     # Debian's keeps what was pushed in a file of the machine's unless told otherwise.
     kept = f"--persistence.file={folder / 'pushed'}"
-    command = ["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{port}", kept]
+    command = [
+        "prometheus-pushgateway",
+        f"--web.listen-address=127.0.0.1:{port}",
+        kept,
+        "--push.disable-consistency-check",
+    ]
     with _process(command, folder / "pushgateway.log") as process:
         server = PushGateway(port, process)
         wait_for(lambda: server.get("/api/v1/status"))
