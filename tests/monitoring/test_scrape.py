@@ -42,6 +42,10 @@ def drawn_names() -> set[str]:
     return set().union(*(metric_names(query.expr) for query in queries))
 
 
+def names_in(server: Prometheus) -> set[str]:
+    return {one["metric"]["__name__"] for one in server.query('{__name__=~".+"}')}
+
+
 def labels_of(server: Prometheus, name: str) -> dict[str, str]:
     return server.query(name)[0]["metric"]
 
@@ -133,10 +137,9 @@ def test_what_is_listed_of_prometheus_and_the_gateway_is_what_they_have(gateway:
         for name in ("pushgateway", "prometheus"):
             lines = (MONITORING / "exposed" / f"{name}.txt").read_text().splitlines()
             listed = {line for line in lines if not line.startswith(("#", "ALERTS"))}
-            wait_for(lambda: server.query("prometheus_tsdb_head_series"))
-            have = {one["metric"]["__name__"] for one in server.query('{__name__=~".+"}')}
-            assert {metric for metric in listed if metric in drawn_names()} <= have
-            assert len(listed & have) > len(listed) / 2
+            needed = listed & drawn_names()
+            assert wait_for(lambda needed=needed: needed <= names_in(server)), name
+            assert len(listed & names_in(server)) > len(listed) / 2
 
 
 def test_the_exporter_refuses_a_setting_that_cannot_be_used(tmp_path: Path) -> None:
