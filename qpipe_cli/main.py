@@ -13,6 +13,7 @@ from qpipe_cli import (
     diff,
     doctor,
     estimate,
+    exporter,
     home,
     maintain,
     molecules,
@@ -40,6 +41,7 @@ app.command()(maintain.maintain)
 app.command()(adopt.adopt)
 app.command()(home.home)
 app.command()(doctor.doctor)
+app.command()(exporter.exporter)
 app.command()(demo.demo)
 simulate.register(app)
 scan.register(app)

@@ -1,24 +1,21 @@
-"""Metrics to a Prometheus PushGateway: the machine's while a run goes on, and a run's own when it is over.
+"""What runs push to a PushGateway: the machine's metrics while one goes on, its own when it is over.
 
 Every group of metrics has a key of its own, so that no process and no run overwrites another's. The machine's group is
-deleted when its run ends; what stays on a gateway is results. A gateway that is down never ends a run.
+deleted when its run ends; results stay until `qpipe exporter` finds them stale. A gateway that is
+down never ends a run.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, delete_from_gateway, push_to_gateway
-from prometheus_client.exposition import basic_auth_handler
-
+from qpipe_resources.push_gateway import Group, Sample, offer
 from simulation.metrics import metric_labels, run_metrics
 from simulation.molecules import Molecule, partition_key
 from simulation.monitor import Exporter, PerformanceMonitor, file_exporter
-from simulation.monitor_settings import MonitorSettings, without_credentials
+from simulation.monitor_settings import MonitorSettings
 from simulation.provenance import host
 
 if TYPE_CHECKING:
@@ -27,10 +24,9 @@ if TYPE_CHECKING:
     from simulation.record import VQEDecoratedResult
     from simulation.system_snapshot import SystemSnapshot
 
-PUSH_SECONDS = 2.0
-"""How long a push may take; the one after a run is waited for."""
-
-_log = logging.getLogger(__name__)
+VQE_JOB = "qp-vqe"
+SYSTEM_JOB = "qp-sys"
+"""Names of the jobs; `qp-sys-` goes on with the container type."""
 
 
 def performance_monitor(settings: MonitorSettings) -> PerformanceMonitor | None:
@@ -64,19 +60,10 @@ def push_run(record: VQEDecoratedResult, settings: MonitorSettings) -> bool:
         "experiment": (record.experiment_id or "none")[:12],
     }
     labels = {name: value for name, value in metric_labels(record).items() if name not in key}
+    # Errors against Hartree-Fock, where nothing exact is known, must not be averaged with those against FCI.
+    labels["reference"] = record.reference_method or "HF"
     samples = [(name, _VQE_HELP.get(name, ""), labels, value) for name, value in run_metrics(record).items()]
-    try:
-        _Group(settings.gateway, "qp-vqe", key).push(samples)
-    except Exception as error:  # a result is not lost because nobody takes its metrics
-        _log.warning(
-            "the metrics of %s were not pushed to %s: %s: %s",
-            key["molecule"],
-            without_credentials(settings.gateway.get_secret_value()),
-            type(error).__name__,
-            error,
-        )
-        return False
-    return True
+    return offer(settings.gateway, Group(settings.gateway, VQE_JOB, key), samples, f"the metrics of {key['molecule']}")
 
 
 _VQE_HELP = {
@@ -90,11 +77,8 @@ _VQE_HELP = {
     "qp_vqe_mapping_time": "Mapping it to qubits (s)",
 }
 
-_Sample = tuple[str, str, dict[str, str], float | None]
-"""Name, help text, labels and value of one metric; without a value there is no metric."""
 
-
-def _system_samples(snapshot: SystemSnapshot) -> Iterable[_Sample]:
+def _system_samples(snapshot: SystemSnapshot) -> Iterable[Sample]:
     yield "qp_sys_cpu_percent", "Processors of the machine in use (percent)", {}, snapshot.cpu.percent
     yield "qp_sys_cpu_load_1m", "Load average over one minute", {}, snapshot.cpu.load_1m
     yield "qp_sys_memory_percent", "Memory of the machine in use (percent)", {}, snapshot.memory.percent
@@ -109,54 +93,5 @@ def _system_samples(snapshot: SystemSnapshot) -> Iterable[_Sample]:
 
 def _system_exporter(gateway: SecretStr, container_type: str) -> Exporter:
     key = {"container_type": container_type, "instance": f"{host()}:{os.getpid()}"}
-    group = _Group(gateway, f"qp-sys-{container_type}", key)
+    group = Group(gateway, f"{SYSTEM_JOB}-{container_type}", key)
     return Exporter(lambda snapshot: group.push(_system_samples(snapshot)), group.delete)
-
-
-class _Group:
-    """The metrics under one job and grouping key of a gateway."""
-
-    def __init__(self, gateway: SecretStr, job: str, key: dict[str, str]) -> None:
-        url = gateway.get_secret_value()
-        self._where: dict[str, Any] = {
-            "gateway": without_credentials(url),
-            "job": job,
-            "grouping_key": key,
-            "timeout": PUSH_SECONDS,
-            "handler": _authenticated(url),
-        }
-
-    def push(self, samples: Iterable[_Sample]) -> None:
-        """Replace the group's metrics.
-
-        Raises:
-            OSError: the gateway cannot be reached or refuses.
-        """
-        registry = CollectorRegistry()
-        gauges: dict[str, Gauge] = {}
-        for name, text, labels, value in samples:
-            if value is None:
-                continue
-            gauge = gauges.get(name) or Gauge(name, text or name, tuple(labels), registry=registry)
-            gauges[name] = gauge
-            (gauge.labels(**labels) if labels else gauge).set(value)
-        push_to_gateway(registry=registry, **self._where)
-
-    def delete(self) -> None:
-        """Remove the group.
-
-        Raises:
-            OSError: the gateway cannot be reached or refuses.
-        """
-        delete_from_gateway(**self._where)
-
-
-def _authenticated(url: str) -> Callable[..., Callable[[], None]]:
-    """What sends requests for the client, with the URL's user and password where it has them."""
-    parts = urlsplit(url)
-    user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-
-    def handler(url: str, method: str, timeout: float | None, headers: list, data: bytes) -> Callable[[], None]:
-        return basic_auth_handler(url, method, timeout, headers, data, user, password)
-
-    return handler

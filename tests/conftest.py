@@ -26,6 +26,10 @@ def _services_run() -> bool:
     return all(stack.pid(name) is not None for name in NAMES)
 
 
+def _prometheus_is_installed() -> bool:
+    return all(shutil.which(program) for program in ("prometheus", "promtool", "prometheus-pushgateway"))
+
+
 @functools.cache
 def _spark_starts() -> bool:
     from qpipe_resources.spark.errors import SparkUnavailableError
@@ -41,12 +45,13 @@ def _spark_starts() -> bool:
 
 REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (lambda: shutil.which("chromium") is not None, "install Debian's chromium"),
+    "prometheus": (_prometheus_is_installed, "install Debian's prometheus and prometheus-pushgateway"),
     "services": (_services_run, "make services"),
     "spark": (_spark_starts, "make jars, and Java 17 or newer"),
 }
 """Markers of tests that need what a fresh machine may lack: whether this machine has it, and how to get it."""
 
-_SETTINGS = ("QPIPE_", "KAFKA_", "SCHEMA_REGISTRY_", "AWS_")
+_SETTINGS = ("QPIPE_", "KAFKA_", "SCHEMA_REGISTRY_", "AWS_", "MONITORING_", "PUSHGATEWAY_")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from qpipe_assets.tables.documentation import render
+from qpipe_resources import exporter_settings
 from qpipe_resources.kafka import settings as kafka_settings
 from qpipe_resources.settings import Settings, load_settings
 from qpipe_resources.spark import settings as spark_settings
@@ -30,7 +31,7 @@ def test_environment_example_names_every_setting_and_nothing_else() -> None:
     named = [line.lstrip("#").split("=")[0] for line in example()]
     ours = {"DAGSTER_HOME" if name == "dagster_home" else f"QPIPE_{name.upper()}" for name in Settings.model_fields}
     others = {*monitor_settings.VARIABLES.values(), *kafka_settings.VARIABLES.values(), *OF_CLIENTS}
-    others |= {*spark_settings.VARIABLES.values()}
+    others |= {*spark_settings.VARIABLES.values(), *exporter_settings.VARIABLES.values()}
     assert sorted(named) == sorted(ours | others)
 
 
@@ -57,4 +58,5 @@ def _loaded() -> tuple[object, ...]:
         kafka_settings.load_kafka_settings(),
         monitor_settings.load_monitor_settings(),
         spark_settings.load_spark_settings(),
+        exporter_settings.load_exporter_settings(),
     )

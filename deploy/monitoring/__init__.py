@@ -1,0 +1,1 @@
+"""Prometheus and Grafana: what is scraped, recorded, alerted and drawn."""
