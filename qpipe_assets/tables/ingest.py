@@ -23,6 +23,7 @@ from qpipe_assets.tables.decode import valid_partition_key
 from qpipe_assets.tables.discovery import Discovery, Limits
 from qpipe_assets.tables.engine import Examined, TableEngine
 from qpipe_assets.tables.flatten import PROCESSING_NAME
+from qpipe_assets.tables.garbage import rare_collections
 from qpipe_assets.tables.ledger import Ledger, RebuildPendingError
 from qpipe_assets.tables.ledger_tables import OPEN, Batch, TableCommit
 from qpipe_assets.tables.maintenance import Retention
@@ -58,6 +59,7 @@ class Ingest:
         self._log = log
         self._discovery = Discovery(store, ledger, limits)
 
+    @rare_collections()
     def run(self, molecule: str, tables: Sequence[str] = schemas.NORMALIZED_NAMES, *, rebuild: bool = False) -> Report:
         """Process what is new for `molecule`.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qpipe_assets.tables.engine import Examined
 from qpipe_assets.tables.examination import examine
 from qpipe_assets.tables.flatten import BatchConstants, flatten
+from qpipe_assets.tables.garbage import rare_collections
 from qpipe_assets.tables.staging import Staging, only, part_key, pieces
 from qpipe_resources.object_store import ObjectInfo, ObjectStore
 from qpipe_resources.spark.spread import attempt
@@ -49,6 +50,7 @@ class StageObjects:
     chunks: Sequence[Sequence[ObjectInfo]]
     max_object_bytes: int
 
+    @rare_collections()
     def __call__(self, number: int) -> StagedPart:
         """Do so with the chunk of this number."""
         examined: list[Examined] = []
