@@ -9,6 +9,7 @@ from qpipe_assets.exports.target import ExportTarget
 from qpipe_resources.errors import ServiceError
 from qpipe_resources.health.checks import Check, Finding, Status, fine, run_checks
 from qpipe_resources.health.redaction import redaction
+from qpipe_resources.object_store import StoreUnavailableError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -64,6 +65,10 @@ def _target(target: ExportTarget, write: bool) -> Finding:
     path = f"{PROBE}{uuid.uuid4().hex}"
     try:
         target.write(path, path.encode())
-    finally:
+    except StoreUnavailableError:  # which would not answer a deletion either
+        raise
+    except Exception:
         target.delete(path)
+        raise
+    target.delete(path)
     return fine(target.url)

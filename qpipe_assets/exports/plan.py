@@ -12,7 +12,7 @@ from qpipe_assets.exports.latest import Version, latest_version, names, version_
 from qpipe_assets.exports.manifest import DATA, LAYOUT, Increment, Unit, folder_of
 from qpipe_assets.exports.request import ExportRefusedError, ExportRequest, Format
 from qpipe_assets.exports.selection import ChosenTable, Selection, Source, select
-from qpipe_assets.exports.splits import SplitsRefusedError, divide
+from qpipe_assets.exports.splits import SplitRule, SplitsRefusedError, divide
 from qpipe_assets.exports.target import ExportTarget
 from qpipe_assets.tables.installation import Installation
 
@@ -82,7 +82,7 @@ def make_plan(installation: Installation, target: ExportTarget, request: ExportR
     known = latest.increment if latest else Increment()
     selection = select(installation.lakehouse, installation.ledger, request.tables, request.version, known, readers)
     _check_origin(target, latest, selection)
-    splits = _splits(request, selection, latest)
+    splits = _splits(request, selection, target)
     base_url = f"{request.base_url}/{target.dataset}" if request.base_url else target.url
     digest = _digest(request, selection, splits, base_url)
     begun = next((name for name in names(target) if name.endswith(f"-{digest}")), None)
@@ -118,7 +118,7 @@ def _check_origin(target: ExportTarget, latest: Version | None, selection: Selec
             )
 
 
-def _splits(request: ExportRequest, selection: Selection, latest: Version | None) -> dict[str, list[str]]:
+def _splits(request: ExportRequest, selection: Selection, target: ExportTarget) -> dict[str, list[str]]:
     rule = request.splits
     if rule is None:
         return {}
@@ -127,13 +127,19 @@ def _splits(request: ExportRequest, selection: Selection, latest: Version | None
             "some rows name no molecule (an adopted warehouse has such), so they belong to no split: export without "
             "splits, or adopt the warehouse with --rewrite"
         )
-    earlier = latest.manifest.split_rule if latest else None
-    before: dict[str, str] = {}
-    if latest and earlier and (earlier.shares, earlier.seed) == (rule.shares, rule.seed):
-        # One that was put somewhere by name, and is not any more, is divided anew.
-        divided = {m: split for split, members in latest.manifest.splits.items() for m in members}
-        before = {m: split for m, split in divided.items() if m not in earlier.molecules}
-    return divide(rule, selection.molecules, before)
+    return divide(rule, selection.molecules, _divided_before(target, rule))
+
+
+def _divided_before(target: ExportTarget, rule: SplitRule) -> dict[str, str]:
+    """Molecule -> split in the newest version of the same shares and seed; others may have been exported since."""
+    for name in sorted(names(target), reverse=True):
+        version = version_named(target, name)
+        earlier = version.manifest.split_rule if version else None
+        if version and earlier and (earlier.shares, earlier.seed) == (rule.shares, rule.seed):
+            divided = {m: split for split, members in version.manifest.splits.items() for m in members}
+            # One that was put somewhere by name, and is not any more, is divided anew.
+            return {m: split for m, split in divided.items() if m not in earlier.molecules}
+    return {}
 
 
 def _digest(request: ExportRequest, selection: Selection, splits: dict[str, list[str]], base_url: str) -> str:

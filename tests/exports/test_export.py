@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,22 @@ def test_a_document_that_was_lost_is_written_again(export: Export, folder: Path,
     assert verify(export.target, 2).damaged == {}
 
 
+def test_a_table_whose_files_cannot_be_read_by_name_is_exported_whole(
+    filled: Installation, export: Export, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpipe_resources.table_version.names_mean_fields", lambda table: False)
+    assert export.run(REQUEST).files_written == 17
+    assert rows(folder / "demo") == source_rows(filled)
+    assert not export.run(REQUEST).new
+
+
+def test_of_two_exports_at_once_one_writes_and_the_other_finds_it_done(filled: Installation, folder: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [each.result() for each in [pool.submit(export_to(folder, filled).run, REQUEST) for _ in range(2)]]
+    assert sorted(outcome.new for outcome in outcomes) == [False, True]
+    assert len({outcome.version for outcome in outcomes}) == 1
+
+
 def test_a_dry_run_writes_nothing_at_all(export: Export, folder: Path) -> None:
     outcome = export.run(REQUEST, dry_run=True)
     assert (outcome.new, outcome.rows_written, outcome.files_written) == (True, 6 + 24, 0)
@@ -294,6 +311,7 @@ def test_splits_are_in_the_manifest_and_stay_when_a_molecule_is_added(own: Insta
     export.run(request)
     first = latest_version(export.target)
     bring_in(own, "BH", range(1))
+    export.run(REQUEST)
     export.run(request)
     second = latest_version(export.target)
     assert first is not None and second is not None
