@@ -1,7 +1,6 @@
 """The export as an asset: a consistent snapshot of the ML tables, or of others, at QPIPE_EXPORT_TARGET."""
 
 import dataclasses
-from collections.abc import Callable
 
 import dagster as dg
 from pydantic import Field
@@ -14,9 +13,6 @@ from qpipe_resources.export_settings import load_export_settings
 
 RETRY_ONCE = dg.RetryPolicy(max_retries=1, delay=600)
 """After ten minutes: what has arrived by then is not written again."""
-
-
-Progress = Callable[[int, int], None]
 
 
 class ExportConfig(dg.Config):
@@ -46,6 +42,7 @@ def r2_export(
 ) -> dg.MaterializeResult:
     """Write what is new as plain Parquet, with a manifest, a datasheet and Iceberg metadata of its own."""
     from qpipe_assets.exports.export import Export
+    from qpipe_assets.exports.progress import each_tenth
     from qpipe_assets.exports.request import ExportRefusedError, ExportRequest, Format
     from qpipe_assets.exports.splits import parse_rule
     from qpipe_assets.exports.target import open_target
@@ -69,7 +66,7 @@ def r2_export(
         def progress(done: int, whole: int) -> None:
             context.log.info(f"{done} of {whole} rows written to {target.url}")
 
-        export = Export(installation, target, settings, _seldom(progress))
+        export = Export(installation, target, settings, each_tenth(progress))
         outcome = export.run(request, dry_run=config.dry_run, keep=config.keep or None)
         facts = dataclasses.asdict(outcome)
         if config.verify and not config.dry_run:
@@ -77,17 +74,3 @@ def r2_export(
             if facts["damaged"]:
                 raise dg.Failure(f"{target.url}, version {outcome.version}: damaged files", metadata=facts)
         return dg.MaterializeResult(metadata=facts | {"dagster/row_count": sum(outcome.rows.values())})
-
-
-def _seldom(progress: Progress) -> Progress:
-    """Each tenth of the way, so that the log stays short."""
-    told = -1
-
-    def tell(done: int, whole: int) -> None:
-        nonlocal told
-        tenth = 10 * done // whole if whole else 10
-        if tenth > told:
-            told = tenth
-            progress(done, whole)
-
-    return tell

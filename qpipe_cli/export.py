@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qpipe_assets.exports.progress import each_tenth
 from qpipe_assets.exports.request import ExportRefusedError, ExportRequest, Format
 from qpipe_assets.exports.splits import SplitRule, SplitsRefusedError, parse_rule
 from qpipe_assets.exports.target import DATASET
@@ -19,9 +20,9 @@ from qpipe_resources.export_settings import ExportSettingsError, load_export_set
 
 if TYPE_CHECKING:
     from qpipe_assets.exports.export import Outcome
+    from qpipe_assets.exports.progress import Progress
     from qpipe_assets.exports.target import ExportTarget
     from qpipe_assets.exports.verification import Verification
-    from qpipe_assets.exports.writing import Progress
 
 
 def export(
@@ -104,10 +105,13 @@ def _rule(splits: str | None, named: list[str], seed: int) -> SplitRule | None:
 
 @contextmanager
 def _bar(unit: str) -> Iterator[Progress]:
-    """A progress bar on standard error."""
+    """A progress bar on standard error, a line for each tenth where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    if not sys.stderr.isatty():
+        yield each_tenth(lambda done, whole: print(f"{done} of {whole} {unit}", file=sys.stderr))
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("looking at both ends", total=None)

@@ -83,7 +83,7 @@ class ExportSettings(BaseModel):
             keys=f"{VARIABLES['s3_access_key_id']} and {VARIABLES['s3_secret_access_key']}",
             endpoint=VARIABLES["s3_endpoint"],
             region=VARIABLES["s3_region"],
-            buckets="the export's target",
+            buckets=f"{VARIABLES['target']}, or to the command",
         )
 
 

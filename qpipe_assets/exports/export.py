@@ -10,10 +10,11 @@ from hashlib import sha256
 from qpipe_assets.exports.health import check_both_ends
 from qpipe_assets.exports.latest import point_to
 from qpipe_assets.exports.plan import Plan, make_plan
+from qpipe_assets.exports.progress import Progress, silent
 from qpipe_assets.exports.request import ExportRequest
 from qpipe_assets.exports.retention import Removal, keep_newest
 from qpipe_assets.exports.target import ExportTarget
-from qpipe_assets.exports.writing import Progress, Tally, VersionWriter
+from qpipe_assets.exports.writing import Tally, VersionWriter
 from qpipe_assets.tables.installation import Installation
 from qpipe_resources.catalog_database import lock_across_processes
 from qpipe_resources.export_settings import ExportSettings
@@ -52,10 +53,6 @@ class Outcome:
     removed: Removal
 
 
-def _silent(done: int, whole: int) -> None:
-    """Show no progress."""
-
-
 @dataclass(frozen=True)
 class Export:
     """Exports of one installation to one target."""
@@ -63,7 +60,7 @@ class Export:
     installation: Installation
     target: ExportTarget
     settings: ExportSettings
-    progress: Progress = field(default=_silent)
+    progress: Progress = field(default=silent)
 
     def run(self, request: ExportRequest, *, dry_run: bool = False, keep: int | None = None) -> Outcome:
         """Export, or tell what would be exported.

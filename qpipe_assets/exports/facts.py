@@ -38,7 +38,7 @@ def find_facts(lakehouse: Lakehouse, selection: Selection) -> Facts:
     """Ask the tables; nothing is known where no exported table has verdicts."""
     tables = {table.name: table for table in selection.tables}
     for name in _WITH_VERDICTS:
-        if name in tables:
+        if name in tables and tables[name].rows:
             return _facts(lakehouse, tables[name], selection.left_out)
     return Facts([], [], {})
 

@@ -53,6 +53,11 @@ class Plan:
     present: dict[str, int]
 
     @property
+    def is_parquet(self) -> bool:
+        """Whether the data files are Parquet, which versions share."""
+        return self.request.format is Format.PARQUET
+
+    @property
     def to_write(self) -> list[tuple[ChosenTable, Source]]:
         """Sources whose rows have to be written."""
         if self.is_complete:
@@ -192,8 +197,3 @@ def _kept(before: Version | None, selection: Selection, present: dict[str, int])
             ):
                 kept[table.name, source.name] = unit
     return kept
-
-
-def is_parquet(plan: Plan) -> bool:
-    """Whether the data files are Parquet, which versions share."""
-    return plan.request.format is Format.PARQUET

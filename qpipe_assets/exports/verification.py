@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 
 from qpipe_assets.exports.latest import Version, latest_version, version_named
 from qpipe_assets.exports.manifest import StoredFile
+from qpipe_assets.exports.progress import Progress, silent
 from qpipe_assets.exports.request import ExportRefusedError
 from qpipe_assets.exports.target import ExportTarget
 
@@ -30,9 +30,7 @@ class Verification:
     damaged: dict[str, str]
 
 
-def verify(
-    target: ExportTarget, readers: int, version: str | None = None, progress: Callable[[int, int], None] | None = None
-) -> Verification:
+def verify(target: ExportTarget, readers: int, version: str | None = None, progress: Progress = silent) -> Verification:
     """Compare the latest version, or the one named, with its manifest.
 
     Args:
@@ -54,8 +52,7 @@ def verify(
             read += file.bytes
             if wrong:
                 damaged[file.path] = wrong
-            if progress:
-                progress(read, whole)
+            progress(read, whole)
     return Verification(found.manifest.version, len(files), whole, damaged)
 
 

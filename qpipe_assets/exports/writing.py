@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -26,15 +26,13 @@ from qpipe_assets.exports.manifest import (
     increment_path,
     manifest_path,
 )
-from qpipe_assets.exports.plan import Plan, is_parquet
+from qpipe_assets.exports.plan import Plan
+from qpipe_assets.exports.progress import Progress
 from qpipe_assets.exports.selection import ChosenTable
 from qpipe_assets.exports.target import ExportTarget
 
 if TYPE_CHECKING:
     from qpipe_resources.lakehouse import Lakehouse
-
-Progress = Callable[[int, int], None]
-"""Told rows that are written, and rows to write."""
 
 
 @dataclass
@@ -70,7 +68,7 @@ class VersionWriter:
 
     def write(self) -> Manifest:
         """Write what is missing; the version is whole when this returns."""
-        self._upload(self._parquet() if is_parquet(self.plan) else self._flat())
+        self._upload(self._parquet() if self.plan.is_parquet else self._flat())
         documents = [self._put(path, content) for path, content in self._documents()]
         manifest = self._manifest(documents)
         readme = render(manifest, find_facts(self.lakehouse, self.plan.selection)).encode()
@@ -104,7 +102,7 @@ class VersionWriter:
 
         with ThreadPoolExecutor(self.transfers) as pool:
             for entry, content in files:
-                if self.plan.present.get(entry.path) == entry.bytes and is_parquet(self.plan):
+                if self.plan.present.get(entry.path) == entry.bytes and self.plan.is_parquet:
                     # Named by its content: a killed export has left it.
                     self.tally.there += 1
                     done += entry.rows
@@ -142,7 +140,7 @@ class VersionWriter:
 
     def _documents(self) -> Iterator[tuple[str, bytes]]:
         folder = folder_of(self.plan.version)
-        if is_parquet(self.plan):
+        if self.plan.is_parquet:
             for table in self.plan.selection.tables:
                 data_files = [
                     parquet_files.moved(self._facts[file.path], f"{self.plan.base_url}/{file.path}")
@@ -200,7 +198,7 @@ class VersionWriter:
             tags=table.tags,
             rows=table.rows,
             columns=tuple(columns),
-            iceberg=iceberg if is_parquet(self.plan) else None,
+            iceberg=iceberg if self.plan.is_parquet else None,
             files=tuple(self._in_split(file) for file in self._files[table.name]),
         )
 
