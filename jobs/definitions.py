@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from jobs.batch_generation import BATCH_JOBS
+from jobs.export_job import export_job, export_schedules
 from jobs.jobs import JOBS, maintenance
 from jobs.landing_sink import landing_sink
 from jobs.schedules import SCHEDULES
@@ -17,13 +18,15 @@ from qpipe_assets.checks import CHECKS
 from qpipe_assets.ml_tables import ml_tables
 from qpipe_assets.normalized_tables import normalized_tables, processing_metadata
 from qpipe_assets.partitions import add_catalogue
+from qpipe_assets.r2_export import r2_export
 from qpipe_assets.raw_vqe_objects import raw_vqe_objects
 from qpipe_assets.table_maintenance import table_maintenance
 from qpipe_assets.vqe_runs import vqe_runs
 from qpipe_resources.deployment import resources_for
+from qpipe_resources.export_settings import load_export_settings
 from qpipe_resources.settings import load_settings
 
-ASSETS = [vqe_runs, raw_vqe_objects, normalized_tables, processing_metadata, ml_tables, table_maintenance]
+ASSETS = [vqe_runs, raw_vqe_objects, normalized_tables, processing_metadata, ml_tables, table_maintenance, r2_export]
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -34,13 +37,16 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
 
     Raises:
         SettingsError: the environment cannot be used.
+        ExportSettingsError: a setting of the export cannot be used.
     """
     settings = load_settings()
+    export_settings = load_export_settings()
+    r2_sync = export_job(export_settings)
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[*JOBS, *BATCH_JOBS, maintenance, landing_sink],
-        schedules=SCHEDULES,
+        jobs=[*JOBS, *BATCH_JOBS, maintenance, landing_sink, r2_sync],
+        schedules=[*SCHEDULES, *export_schedules(export_settings, r2_sync)],
         sensors=SENSORS,
         # One process a run: a process for each of its small steps would import everything again (ten times slower).
         executor=dg.in_process_executor,

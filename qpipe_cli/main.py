@@ -13,6 +13,7 @@ from qpipe_cli import (
     diff,
     doctor,
     estimate,
+    export,
     exporter,
     home,
     maintain,
@@ -39,6 +40,7 @@ app.command()(data.why)
 app.command()(report.report)
 app.command()(maintain.maintain)
 app.command()(adopt.adopt)
+app.command()(export.export)
 app.command()(home.home)
 app.command()(doctor.doctor)
 app.command()(exporter.exporter)

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from qpipe_resources.object_store import ObjectMissingError, StoredObject, Store
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+    from pydantic import SecretStr
 
 PATIENCE = 20.0
 """Seconds for which a store that does not answer is asked again."""
@@ -34,6 +36,38 @@ _BUSY = ("SlowDown", "RequestTimeout", "ThrottlingException", "TooManyRequests")
 _Answer = TypeVar("_Answer")
 
 
+@dataclass(frozen=True)
+class S3Access:
+    """The key to sign with, and what the settings are called that an error names.
+
+    Attributes:
+        key_id: Of the key; whatever the AWS client finds where it is empty.
+        secret: Of the key.
+        keys: Settings of the key.
+        endpoint: Setting of the endpoint.
+        region: Setting of the region.
+        buckets: Settings that name a bucket.
+    """
+
+    key_id: str = ""
+    secret: SecretStr | None = None
+    keys: str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    endpoint: str = "QPIPE_S3_ENDPOINT"
+    region: str = "QPIPE_S3_REGION"
+    buckets: str = "QPIPE_S3_RAW_BUCKET or QPIPE_S3_FEATURES_BUCKET"
+
+    @property
+    def session(self) -> dict[str, str]:
+        """Arguments of boto3's session."""
+        if not self.key_id or self.secret is None:
+            return {}
+        return {"aws_access_key_id": self.key_id, "aws_secret_access_key": self.secret.get_secret_value()}
+
+
+SOURCE_ACCESS = S3Access()
+"""The installation's own store."""
+
+
 class S3Bucket:
     """One bucket, addressed by path; safe to share among threads.
 
@@ -43,13 +77,17 @@ class S3Bucket:
         region: Region that requests are signed for.
         name: Name of the bucket, which must exist.
         patience: Seconds for which a store that does not answer is asked again.
+        access: Another key, and the names of its settings.
     """
 
-    def __init__(self, endpoint: str, region: str, name: str, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, endpoint: str, region: str, name: str, patience: float = PATIENCE, access: S3Access = SOURCE_ACCESS
+    ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.region = region
         self.name = name
         self._patience = patience
+        self._access = access
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which connects itself."""
@@ -71,7 +109,9 @@ class S3Bucket:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        client = Session().client("s3", endpoint_url=self.endpoint, region_name=self.region, config=config)
+        client = Session(**self._access.session).client(
+            "s3", endpoint_url=self.endpoint, region_name=self.region, config=config
+        )
         if urlsplit(self.endpoint).hostname in _LOOPBACK:
             # Garage leaves Nagle's algorithm on: between 3 KiB and a loopback packet (64 KiB) a body waits 40 ms for
             # the kernel to acknowledge its header, except on a fresh connection, which costs a tenth of a millisecond.
@@ -143,18 +183,15 @@ class S3Bucket:
         if isinstance(error, exceptions.ClientError):
             return self._answered(error.response, where, key)
         if isinstance(error, no_key):
-            return StoreRefusedError(
-                f"{where}: no key to sign with ({type(error).__name__}); set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY"
-            )
+            return StoreRefusedError(f"{where}: no key to sign with ({type(error).__name__}); set {self._access.keys}")
         if isinstance(error, exceptions.SSLError):
             return StoreRefusedError(
                 f"{where}: its TLS certificate is not accepted; name its authority in AWS_CA_BUNDLE, or mend the "
-                "scheme of QPIPE_S3_ENDPOINT"
+                f"scheme of {self._access.endpoint}"
             )
         if isinstance(error, no_answer):
             return StoreUnavailableError(
-                f"{where} does not answer ({type(error).__name__}); start it, or mend QPIPE_S3_ENDPOINT"
+                f"{where} does not answer ({type(error).__name__}); start it, or mend {self._access.endpoint}"
             )
         return error
 
@@ -166,7 +203,7 @@ class S3Bucket:
         if code == "NoSuchBucket":
             return StoreRefusedError(
                 f"there is no {where}; create it and allow the key to read and write it, or name another one in "
-                "QPIPE_S3_RAW_BUCKET or QPIPE_S3_FEATURES_BUCKET"
+                f"{self._access.buckets}"
             )
         if status >= 500 or status == 429 or code in _BUSY:
             return StoreUnavailableError(
@@ -174,11 +211,11 @@ class S3Bucket:
             )
         if status in (401, 403):
             return StoreRefusedError(
-                f"{where} refuses the key ({status} {code}); mend AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                f"{where} refuses the key ({status} {code}); mend {self._access.keys}, or "
                 "allow that key to read and write the bucket"
             )
         return StoreRefusedError(
-            f"{where} refuses the request ({status} {code}); mend QPIPE_S3_ENDPOINT and QPIPE_S3_REGION "
+            f"{where} refuses the request ({status} {code}); mend {self._access.endpoint} and {self._access.region} "
             f"(now {self.region!r}), and this machine's clock"
         )
 

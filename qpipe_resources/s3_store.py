@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from qpipe_resources.object_store import ObjectInfo, StoredObject, validate_key
-from qpipe_resources.s3_bucket import PATIENCE, S3Bucket, unquoted
+from qpipe_resources.s3_bucket import PATIENCE, SOURCE_ACCESS, S3Access, S3Bucket, unquoted
 
 
 class S3ObjectStore:
@@ -19,10 +19,13 @@ class S3ObjectStore:
         region: Region that requests are signed for.
         bucket: Name of the bucket, which must exist.
         patience: Seconds for which a store that does not answer is asked again.
+        access: Another key, and the names of its settings.
     """
 
-    def __init__(self, endpoint: str, region: str, bucket: str, patience: float = PATIENCE) -> None:
-        self._bucket = S3Bucket(endpoint, region, bucket, patience)
+    def __init__(
+        self, endpoint: str, region: str, bucket: str, patience: float = PATIENCE, access: S3Access = SOURCE_ACCESS
+    ) -> None:
+        self._bucket = S3Bucket(endpoint, region, bucket, patience, access)
         self.endpoint = self._bucket.endpoint
 
     def list_objects(self, prefix: str, *, recursive: bool = True, after: str = "") -> Iterator[ObjectInfo]:

@@ -154,6 +154,16 @@ class LedgerQueries:
         rows = self._rows(sa.select(commits).where(commits.c.batch_id == batch_id))
         return {r.table_name: TableCommit(r.table_name, r.rows, r.snapshot_id, r.tag) for r in rows}
 
+    def rows_committed(self, batch_ids: Iterable[str]) -> dict[str, dict[str, int]]:
+        """Of each of these batches that the ledger knows: rows that it added to each table so far."""
+        wanted = list(batch_ids)
+        found: dict[str, dict[str, int]] = {
+            r.batch_id: {} for r in self._rows_of(sa.select(batches.c.batch_id), batches.c.batch_id, wanted)
+        }
+        for row in self._rows_of(sa.select(commits), commits.c.batch_id, wanted):
+            found[row.batch_id][row.table_name] = row.rows
+        return found
+
     def batch_keys(self, batch_id: str) -> list[str]:
         """Keys of the batch's objects, duplicates included."""
         return [r.object_key for r in self._rows(sa.select(objects.c.object_key).where(objects.c.batch_id == batch_id))]

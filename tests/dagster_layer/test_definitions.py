@@ -12,6 +12,7 @@ import pytest
 
 from jobs.definitions import ASSETS, build_defs, defs
 from qpipe_assets.partitions import MOLECULE_PARTITIONS, add_molecule_file
+from qpipe_assets.r2_export import RETRY_ONCE
 from qpipe_assets.tables import schemas
 from qpipe_resources.settings import SettingsError
 from simulation.molecules import MoleculeError, catalogue
@@ -124,6 +125,7 @@ def test_a_job_runs_what_its_name_says(job: str, first: str, last: str, count: i
 def test_only_what_depends_on_storage_is_retried() -> None:
     retried = {op.name: op.retry_policy for asset in ASSETS for op in [asset.op]}
     assert retried.pop("vqe_runs") is None
+    assert retried.pop("r2_export") == RETRY_ONCE
     for policy in retried.values():
         assert policy is not None
         assert (policy.max_retries, policy.delay, policy.backoff) == (3, 1200, dg.Backoff.EXPONENTIAL)

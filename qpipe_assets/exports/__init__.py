@@ -1,0 +1,1 @@
+"""Exports: a consistent snapshot of tables, readable where it lies by programs that know nothing of qpipe."""

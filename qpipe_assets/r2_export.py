@@ -1,0 +1,76 @@
+"""The export as an asset: a consistent snapshot of the ML tables, or of others, at QPIPE_EXPORT_TARGET."""
+
+import dataclasses
+
+import dagster as dg
+from pydantic import Field
+
+from qpipe_assets.connection import connect
+from qpipe_assets.retries import refused_input_is_final
+from qpipe_assets.tables import schemas
+from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+from qpipe_resources.export_settings import load_export_settings
+
+RETRY_ONCE = dg.RetryPolicy(max_retries=1, delay=600)
+"""After ten minutes: what has arrived by then is not written again."""
+
+
+class ExportConfig(dg.Config):
+    """What is exported, and where to; see docs/export.md."""
+
+    target: str = Field("", description="Folder, or s3://bucket/prefix; QPIPE_EXPORT_TARGET when empty.")
+    dataset: str = Field(schemas.NAMESPACE, description="Folder below the target.")
+    tables: list[str] = Field(list(schemas.ML_NAMES), description="Names of the tables.")
+    format: str = Field("parquet", description="parquet, csv or hdf5.")
+    version: str = Field("", description="Tag, batch or ISO 8601 time of the tables; now when empty.")
+    splits: str = Field("", description="By molecule, as in train=0.8,validation=0.1,test=0.1; none when empty.")
+    split_molecules: list[str] = Field([], description="As in test=H2,LiH.")
+    seed: int = Field(0, description="Of the splits.")
+    base_url: str = Field("", description="Where the target will be read, if that is not where it is written.")
+    keep: int = Field(0, ge=0, description="Remove all versions but so many; 0 removes none.")
+    dry_run: bool = Field(False, description="Write nothing, tell what would be written.")
+    verify: bool = Field(False, description="Afterwards read every file of the version and compare checksums.")
+
+
+# Lineage only: whatever the tables hold now is exported, and no run of theirs is waited for.
+@dg.asset(group_name="export", kinds={"parquet", "iceberg"}, deps=list(schemas.ML_NAMES), retry_policy=RETRY_ONCE)
+def r2_export(
+    context: dg.AssetExecutionContext,
+    config: ExportConfig,
+    object_store: ObjectStoreResource,
+    lakehouse: LakehouseResource,
+) -> dg.MaterializeResult:
+    """Write what is new as plain Parquet, with a manifest, a datasheet and Iceberg metadata of its own."""
+    from qpipe_assets.exports.export import Export
+    from qpipe_assets.exports.progress import each_tenth
+    from qpipe_assets.exports.request import ExportRefusedError, ExportRequest, Format
+    from qpipe_assets.exports.splits import parse_rule
+    from qpipe_assets.exports.target import open_target
+    from qpipe_assets.exports.verification import verify
+
+    with refused_input_is_final(context):
+        if config.format not in list(Format):
+            raise ExportRefusedError(f"format {config.format!r}: expected one of {', '.join(Format)}")
+        settings = load_export_settings()
+        installation = connect(object_store, lakehouse)
+        target = open_target(config.target or settings.target, config.dataset, installation.settings, settings)
+        request = ExportRequest(
+            tables=tuple(config.tables),
+            format=Format(config.format),
+            version=config.version or None,
+            splits=parse_rule(config.splits, config.split_molecules, config.seed) if config.splits else None,
+            license=settings.license,
+            base_url=config.base_url,
+        )
+
+        def progress(done: int, whole: int) -> None:
+            context.log.info(f"{done} of {whole} rows written to {target.url}")
+
+        export = Export(installation, target, settings, each_tenth(progress))
+        outcome = export.run(request, dry_run=config.dry_run, keep=config.keep or None)
+        facts = dataclasses.asdict(outcome)
+        if config.verify and not config.dry_run:
+            facts["damaged"] = verify(target, settings.checkers).damaged
+            if facts["damaged"]:
+                raise dg.Failure(f"{target.url}, version {outcome.version}: damaged files", metadata=facts)
+        return dg.MaterializeResult(metadata=facts | {"dagster/row_count": sum(outcome.rows.values())})
