@@ -73,9 +73,12 @@ class Service:
 
 
 def variables(text: str | None = None) -> dict[str, str | None]:
-    """Every variable that the file asks the environment for, with its default where it has one."""
+    """Every variable that the file asks the environment for, with its default where it has one.
+
+    COMPOSE_PROFILES, which chooses among its profiles, is one of them.
+    """
     text = FILE.read_text(encoding="utf-8") if text is None else text
-    found: dict[str, str | None] = {}
+    found: dict[str, str | None] = {"COMPOSE_PROFILES": None}
     for match in _VARIABLE.finditer(text):
         if match["name"]:
             found[match["name"]] = match["other"] if match["how"] == ":-" else None

@@ -1,4 +1,4 @@
-"""`make env`: writes .env for docker-compose.yml from .env.example, with secrets made here; its owner alone may read it.
+"""`make env`: writes .env for docker-compose.yml from .env.example, with secrets made here, for its owner alone.
 
 `python -m deploy.environment [FILE]`. What stands in the file stays; only what is missing is added.
 """

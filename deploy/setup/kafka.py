@@ -1,4 +1,4 @@
-"""The topic of the results: `python -m deploy.setup.kafka` reads KAFKA_SERVERS, QPIPE_TOPIC, KAFKA_MAX_MESSAGE_BYTES."""
+"""The results' topic: `python -m deploy.setup.kafka` reads KAFKA_SERVERS, QPIPE_TOPIC, KAFKA_MAX_MESSAGE_BYTES."""
 
 from __future__ import annotations
 

@@ -65,7 +65,6 @@ def main() -> int:
     keep = parser.parse_args().keep
     for number, why in ((signal.SIGALRM, f"more than {LIMIT_SECONDS} s"), (signal.SIGTERM, "told to end")):
         signal.signal(number, _stopping(why))
-    signal.alarm(LIMIT_SECONDS)
     # Below /tmp, whatever TMPDIR says: the path of a Unix socket may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="qpipe-smoke-", dir="/tmp"))
     folder.chmod(0o755)
@@ -94,6 +93,8 @@ def _smoke(folder: Path, network: int) -> None:
             services = compose.services(settings, settings["COMPOSE_PROFILES"].split(","))
             machine = Machine(folder, services, network, report.line)
             seen.append(f"{len(machine.services)} of {len(services)} services, at 127.{network}.0.*")
+        # Not before: on a new machine a program may have to be built first.
+        signal.alarm(LIMIT_SECONDS)
         for name, why in machine.absent.items():
             report.line(f"{name:<20} not here: {why}")
         with report.step("every service is healthy"):
@@ -102,6 +103,7 @@ def _smoke(folder: Path, network: int) -> None:
             with report.step(what) as seen:
                 seen.append(act())
     finally:
+        signal.alarm(0)
         if machine is not None:
             with report.step("everything is taken down"):
                 machine.down()

@@ -34,6 +34,7 @@ class Drive:
 
     def __init__(self, machine: Machine) -> None:
         """Prepare; does nothing yet."""
+        self._machine = machine
         self._services = machine.services
         self._absent = set(machine.absent)
         self._run_id = ""
@@ -50,7 +51,8 @@ class Drive:
             "Prometheus sees every target": self.targets,
             "Prometheus has the run's metrics": self.metrics,
             "Spark's master has its worker": self.spark,
-            "Grafana's provisioning names what is there": self.provisioning,
+            "Grafana would have its dashboards": self.provisioning,
+            "nobody listens beyond this machine": self.listeners,
         }
 
     def code_location(self) -> str:
@@ -186,6 +188,18 @@ class Drive:
         panels = [panel for one in dashboards for panel in one["panels"] if panel.get("targets")]
         drawn = sum(any(self._evaluate(target["expr"]) for target in panel["targets"]) for panel in panels)
         return f"{len(dashboards)} dashboards, {len(panels)} panels, {drawn} of them with data"
+
+    def listeners(self) -> str:
+        """Every service listens on its own loopback address alone."""
+        found = {name: addresses for name, addresses in self._machine.listening().items() if addresses}
+        wide = {
+            name: sorted(beyond)
+            for name, addresses in found.items()
+            if (beyond := {one for one in addresses if not one.startswith(f"{self._services[name].translation.own}:")})
+        }
+        if wide:
+            raise SmokeError(f"listening elsewhere than at their own address: {wide}")
+        return f"{sum(map(len, found.values()))} ports of {len(found)} services"
 
     def _evaluate(self, expression: str) -> bool:
         """Whether the expression selects anything now, with each variable's choice being all."""

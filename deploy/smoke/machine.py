@@ -7,8 +7,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from deploy.compose import ROOT, Service
 from deploy.services.errors import ServiceError
@@ -37,6 +40,7 @@ class Local:
         program: What runs in place of its image.
         folder: Where its files and its log lie.
         translation: Of its words into this machine's.
+        begun: When it was started, on the monotonic clock; None before.
         seconds: From its start until its check passed, or until it had done its work; None before.
     """
 
@@ -45,6 +49,7 @@ class Local:
     folder: Path
     translation: Translation
     process: ServerProcess = field(init=False)
+    begun: float | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -114,7 +119,12 @@ class Machine:
     """
 
     def __init__(
-        self, folder: Path, services: Mapping[str, Service], network: int, tell: Callable[[str], None]
+        self,
+        folder: Path,
+        services: Mapping[str, Service],
+        network: int,
+        tell: Callable[[str], None],
+        programs: Mapping[str, Callable[[], Program]] = PROGRAMS,
     ) -> None:
         """Prepare the folders; starts nothing.
 
@@ -123,6 +133,7 @@ class Machine:
             services: What docker-compose.yml says.
             network: The addresses are 127.<network>.0.x.
             tell: Is given a line for each thing that was done.
+            programs: What runs in place of each image.
         """
         self._tell = tell
         self.absent = {name: NOT_HERE[one.repository] for name, one in services.items() if one.repository in NOT_HERE}
@@ -130,42 +141,60 @@ class Machine:
         self.services: dict[str, Local] = {}
         for name, service in services.items():
             if name not in self.absent:
-                program = PROGRAMS[service.repository]()
+                program = programs[service.repository]()
                 self.services[name] = _prepared(service, program, folder, hosts)
 
-    def up(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def up(self) -> None:
         """Start every service when those that it depends on are as it asks, and wait until all are well.
 
         Raises:
             SmokeError: a service ended, or its check does not pass in time; carries the end of its log.
         """
-        begun: dict[str, float] = {}
         while waiting := [local for local in self.services.values() if local.seconds is None]:
             for local in waiting:
-                if local.service.name not in begun and self._may_start(local):
-                    begun[local.service.name] = clock()
+                if local.begun is None and self._may_start(local):
                     self._start(local)
-            under_way = [local for local in waiting if local.service.name in begun]
+            under_way = [local for local in waiting if local.begun is not None]
             if not under_way:
                 raise SmokeError(f"{', '.join(one.service.name for one in waiting)} wait for each other")
             for local in under_way:
-                self._look(local, clock() - begun[local.service.name])
+                self._look(local)
             time.sleep(_PAUSE_SECONDS)
 
     def down(self) -> None:
-        """End exactly the processes that were started, the last ones first."""
-        for local in reversed(list(self.services.values())):
-            try:
-                local.process.stop(signal.Signals[local.service.stop_signal], _STOP_SECONDS)
-            except ServiceError as error:
-                self._tell(f"{error}; it is killed")
-                local.process.kill()
+        """End exactly the processes that were started: each when none is left that depends on it."""
+        left = {name: local for name, local in self.services.items() if local.process.pid is not None}
+        while left:
+            needed = {other for local in left.values() for other in self._all_before(local.service)}
+            ending = [left.pop(name) for name in set(left) - needed]
+            with ThreadPoolExecutor(len(ending)) as threads:
+                list(threads.map(self._stop, ending))
+
+    def _stop(self, local: Local) -> None:
+        try:
+            local.process.stop(signal.Signals[local.service.stop_signal], _STOP_SECONDS)
+        except ServiceError as error:
+            self._tell(f"{error}; it is killed")
+            local.process.kill()
+
+    def _all_before(self, service: Service) -> set[str]:
+        """All that it depends on, also by way of services that have ended."""
+        direct = {name for name in service.depends_on if name in self.services}
+        return direct.union(*(self._all_before(self.services[name].service) for name in direct))
+
+    def listening(self) -> dict[str, set[str]]:
+        """Addresses at which each service's processes listen, by its name."""
+        found = {}
+        for name, local in self.services.items():
+            found[name] = {one for process in local.process.family() for one in _listening(process)}
+        return found
 
     def _may_start(self, local: Local) -> bool:
         after = (self.services.get(name) for name in local.service.depends_on)
         return all(one is None or one.seconds is not None for one in after)
 
     def _start(self, local: Local) -> None:
+        local.begun = time.monotonic()
         if local.program.first is not None:
             local.program.first(local.service, local.translation.text, local.program.account)
         if local.service.is_once:
@@ -173,9 +202,11 @@ class Machine:
         else:
             local.process.start(local.command(), local.environment, local.program.account)
 
-    def _look(self, local: Local, seconds: float) -> None:
+    def _look(self, local: Local) -> None:
         alive = local.process.pid is not None
-        if local.service.is_once or (alive and local.check()):
+        well = local.service.is_once or (alive and local.check())
+        seconds = time.monotonic() - (local.begun or 0.0)
+        if well:
             local.seconds = seconds
             how = "has done its work" if local.service.is_once else "is healthy"
             self._tell(f"{local.service.name:<20} {how:<18} {seconds:6.1f} s   {local.program.what}")
@@ -184,8 +215,16 @@ class Machine:
             raise SmokeError(f"{local.service.name} {how}; its log ends:\n{local.process.last_words(30)}")
 
 
+def _listening(process: psutil.Process) -> set[str]:
+    try:
+        ports = process.net_connections("inet")
+    except psutil.NoSuchProcess:  # a health check of before, say
+        return set()
+    return {f"{port.laddr.ip}:{port.laddr.port}" for port in ports if port.status == psutil.CONN_LISTEN}
+
+
 def _prepared(service: Service, program: Program, folder: Path, hosts: Mapping[str, str]) -> Local:
-    """A service with its files in place: volumes are shared, mounted files and the image's own are translated copies."""
+    """A service with its files in place: volumes are shared, mounted files and the image's own translated copies."""
     inside = folder / service.name / "files"
     paths = dict(program.paths)
     for mount in service.mounts:
@@ -196,6 +235,7 @@ def _prepared(service: Service, program: Program, folder: Path, hosts: Mapping[s
         paths[mount.target] = str(place)
     for path in program.files:
         paths[str(Path(path).parent)] = str(inside / path.lstrip("/").rpartition("/")[0])
+    inside.mkdir(parents=True, exist_ok=True)
     translation = Translation(hosts, hosts[service.name], paths)
     for mount in service.mounts:
         if mount.is_bound:

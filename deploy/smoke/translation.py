@@ -37,7 +37,11 @@ class Translation:
         """The text with addresses and paths of this machine."""
         # As host:port, as /dev/tcp/host/port, or alone after a word that says so.
         text = re.sub(rf"(?<![\w.-])({self._names})(?=[:/]\d)", self._host, text)
-        text = re.sub(rf"(?i:(?<=host )|(?<=host=)|(?<=host: )|(?<=host\n))({self._names})(?![\w.-])", self._host, text)
+        text = re.sub(
+            rf"(?i:(?<=host )|(?<=host=)|(?<=host: )|(?<=host\n)|(?<=local_ip=))({self._names})(?![\w.-])",
+            self._host,
+            text,
+        )
         text = re.sub(r"(?<![\w.-])(0\.0\.0\.0|127\.0\.0\.1|localhost)(?![\w.-])", self.own, text)
         text = re.sub(rf"(?<!\d){IMAGE_USER}(?!\d)", f"{os.getuid()}:{os.getgid()}", text)
         return re.sub(rf"(?<![\w.\-/])({_any(self.paths)})(?![\w.-])", lambda found: self.paths[found[1]], text)
