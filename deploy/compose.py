@@ -50,6 +50,7 @@ class Service:
         depends_on: Condition by service; of those that need not be there too.
         check: Command of the health check, None where there is none.
         stop_signal: How it is asked to end.
+        is_read_only: Whether it can write to volumes and tmpfs alone.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Service:
     depends_on: Mapping[str, str]
     check: tuple[str, ...] | None
     stop_signal: str
+    is_read_only: bool = True
 
     @property
     def repository(self) -> str:
@@ -133,6 +135,7 @@ def _service(name: str, one: Mapping[str, Any], environment: Mapping[str, str], 
         depends_on=after,
         check=tuple(fill(word) for word in check[1:]) if check else None,
         stop_signal=one.get("stop_signal", "SIGTERM"),
+        is_read_only=bool(one.get("read_only")),
     )
 
 

@@ -28,6 +28,11 @@ class ServerProcess:
         self._record = folder / "process.json"
 
     @property
+    def files(self) -> tuple[Path, Path]:
+        """What is kept of it in its folder."""
+        return self.log, self._record
+
+    @property
     def pid(self) -> int | None:
         """Number of the recorded process while it runs, else None.
 

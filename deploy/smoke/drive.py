@@ -38,6 +38,7 @@ class Drive:
         self._services = machine.services
         self._absent = set(machine.absent)
         self._run_id = ""
+        self._rows: dict[str, int] = {}
 
     @property
     def steps(self) -> dict[str, Callable[[], str]]:
@@ -50,9 +51,10 @@ class Drive:
             "they came through Redpanda Connect": self.objects,
             "Prometheus sees every target": self.targets,
             "Prometheus has the run's metrics": self.metrics,
-            "Spark's master has its worker": self.spark,
+            "Spark counts the same rows on its worker": self.spark,
             "Grafana would have its dashboards": self.provisioning,
             "nobody listens beyond this machine": self.listeners,
+            "nobody writes where the image is read-only": self.written,
         }
 
     def code_location(self) -> str:
@@ -118,7 +120,8 @@ class Drive:
         (steps,) = self._sql("select count(*) as n, count(distinct iteration_id) as different from vqe_iterations")
         if steps["n"] != steps["different"]:
             raise SmokeError(f"iterations are there twice: {steps}")
-        return f"{sum(row['n'] for row in counted.values())} rows in {len(names)} tables"
+        self._rows = {name: row["n"] for name, row in counted.items()}
+        return f"{sum(self._rows.values())} rows in {len(names)} tables"
 
     def objects(self) -> str:
         """The raw bucket has one JSON object for each message, named by the connector's layout."""
@@ -172,14 +175,15 @@ class Drive:
         return f"{len(names)} names, {sum(name.startswith('qp_vqe_') for name in names)} of them qp_vqe_*"
 
     def spark(self) -> str:
-        """The master knows the worker and its cores."""
-
-        def alive() -> dict[str, Any] | None:
-            state = json.loads(self._get("spark-master", "/json/"))
-            return state if state["aliveworkers"] == 1 else None
-
-        state = _wait(alive, SCRAPE_SECONDS, "a worker at Spark's master")
-        return f"{state['aliveworkers']} worker, {state['cores']} cores"
+        """A driver in the code server's place has the tables counted by the worker, from the same catalog and store."""
+        printed = _output(self._services["code-server"], "python", "-m", "deploy.smoke.spark_query")
+        counted = json.loads(printed.splitlines()[-1])
+        if counted != self._rows:
+            raise SmokeError(f"Spark counts {counted}, expected {self._rows}")
+        state = json.loads(self._get("spark-master", "/json/"))
+        if not state["completedapps"] or state["aliveworkers"] != 1:
+            raise SmokeError(f"the master has seen no application, or lost its worker: {state}")
+        return f"{state['aliveworkers']} worker, {state['cores']} cores, {len(counted)} tables"
 
     def provisioning(self) -> str:
         """What Grafana would be given: Prometheus takes every expression of every dashboard."""
@@ -200,6 +204,15 @@ class Drive:
         if wide:
             raise SmokeError(f"listening elsewhere than at their own address: {wide}")
         return f"{sum(map(len, found.values()))} ports of {len(found)} services"
+
+    def written(self) -> str:
+        """What docker-compose.yml makes read-only has been read only."""
+        if found := self._machine.written():
+            raise SmokeError(
+                f"written beside volumes and tmpfs: { {name: sorted(paths) for name, paths in found.items()} }"
+            )
+        read_only = [name for name, local in self._services.items() if local.service.is_read_only]
+        return f"{len(read_only)} of {len(self._services)} services are read-only"
 
     def _evaluate(self, expression: str) -> bool:
         """Whether the expression selects anything now, with each variable's choice being all."""

@@ -49,11 +49,13 @@ class Local:
     folder: Path
     translation: Translation
     process: ServerProcess = field(init=False)
+    given: set[Path] = field(init=False)
     begun: float | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
         self.process = ServerProcess(self.folder)
+        self.given = {path for path in self.folder.rglob("*") if path.is_file()}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -98,6 +100,16 @@ class Local:
         if done.returncode:
             raise SmokeError(f"{self.service.name} ended with {done.returncode}:\n{self.process.last_words()}")
 
+    def written(self) -> set[str]:
+        """Files that appeared in its own part of the file system, which its container could not have written."""
+        if not self.service.is_read_only:
+            return set()
+        free = [self.folder / "files" / one.target.lstrip("/") for one in self.service.mounts if not one.source]
+        now = {
+            path for path in self.folder.rglob("*") if path.is_file() and not any(path.is_relative_to(f) for f in free)
+        }
+        return {str(path.relative_to(self.folder)) for path in now - self.given - set(self.process.files)}
+
     def located(self, command: Sequence[str]) -> list[str]:
         """The command with the place of its program: by the path of the service's environment, not by the caller's.
 
@@ -139,10 +151,11 @@ class Machine:
         self.absent = {name: NOT_HERE[one.repository] for name, one in services.items() if one.repository in NOT_HERE}
         hosts = {name: f"127.{network}.0.{number}" for number, name in enumerate(services, start=2)}
         self.services: dict[str, Local] = {}
+        here = {one.repository for name, one in services.items() if name not in self.absent}
+        had = {repository: programs[repository]() for repository in sorted(here)}
         for name, service in services.items():
             if name not in self.absent:
-                program = programs[service.repository]()
-                self.services[name] = _prepared(service, program, folder, hosts)
+                self.services[name] = _prepared(service, had[service.repository], folder, hosts)
 
     def up(self) -> None:
         """Start every service when those that it depends on are as it asks, and wait until all are well.
@@ -189,6 +202,10 @@ class Machine:
             found[name] = {one for process in local.process.family() for one in _listening(process)}
         return found
 
+    def written(self) -> dict[str, set[str]]:
+        """What services with a read-only file system have written beside their volumes and tmpfs, by name."""
+        return {name: found for name, local in self.services.items() if (found := local.written())}
+
     def _may_start(self, local: Local) -> bool:
         after = (self.services.get(name) for name in local.service.depends_on)
         return all(one is None or one.seconds is not None for one in after)
@@ -220,7 +237,12 @@ def _listening(process: psutil.Process) -> set[str]:
         ports = process.net_connections("inet")
     except psutil.NoSuchProcess:  # a health check of before, say
         return set()
-    return {f"{port.laddr.ip}:{port.laddr.port}" for port in ports if port.status == psutil.CONN_LISTEN}
+    # Java and gRPC listen by IPv6's form of the address.
+    return {
+        f"{port.laddr.ip.removeprefix('::ffff:')}:{port.laddr.port}"
+        for port in ports
+        if port.status == psutil.CONN_LISTEN
+    }
 
 
 def _prepared(service: Service, program: Program, folder: Path, hosts: Mapping[str, str]) -> Local:
