@@ -6,6 +6,7 @@ import argparse
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,10 @@ from deploy.smoke.machine import Machine, SmokeError
 LIMIT_SECONDS = 600
 _NETWORKS = range(77, 127)
 _CLAIM_PORT = 47477
+
+
+class _StoppedError(Exception):
+    """Told to end, or over the time; no step may take it for its own failure and go on."""
 
 
 class _Report:
@@ -71,7 +76,7 @@ def main() -> int:
     try:
         with _network() as network:
             _smoke(folder, network)
-    except (SmokeError, ServiceError, compose.ComposeError) as error:
+    except (SmokeError, ServiceError, compose.ComposeError, _StoppedError, subprocess.TimeoutExpired) as error:
         tell(f"error: {error}\nlogs: {folder}/<service>/log")
         return 1
     if not keep:
@@ -129,7 +134,7 @@ def _stopping(why: str) -> signal._HANDLER:
         # One is enough: taking down must not be interrupted.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.alarm(0)
-        raise SmokeError(why)
+        raise _StoppedError(why)
 
     return stop
 

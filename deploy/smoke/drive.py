@@ -20,8 +20,9 @@ MOLECULE = "H2"
 CAMPAIGN = {"tier": 1, "seeds": "1", "optimizers": "L-BFGS-B,COBYLA"}
 RUNS = 4
 """Of that campaign on one molecule: two optimizers from two starts."""
-RUN_SECONDS = 150.0
-ROWS_SECONDS = 150.0
+RUN_SECONDS = 240.0
+ROWS_SECONDS = 180.0
+COMMAND_SECONDS = 240.0
 SCRAPE_SECONDS = 60.0
 MONITORING = ROOT / "deploy" / "monitoring"
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -85,10 +86,8 @@ class Drive:
         """The daemon takes it from the queue, and the code server runs it to its end."""
 
         def ended() -> str | None:
-            status = self._ask(f'{{runOrError(runId:"{self._run_id}"){{... on Run{{status}}}}}}')["runOrError"][
-                "status"
-            ]
-            return status if status in _ENDED else None
+            run = self._ask(f'{{runOrError(runId:"{self._run_id}"){{... on Run{{status}}}}}}')["runOrError"]
+            return run["status"] if run["status"] in _ENDED else None
 
         status = _wait(ended, RUN_SECONDS, "the end of the run")
         if status != "SUCCESS":
@@ -256,7 +255,13 @@ def _output(local: Local, *command: str) -> str:
     """What a command prints in a service's environment, as `docker compose exec` would run it."""
     words = local.located(command)
     done = subprocess.run(
-        words, env=local.environment, cwd=local.folder, capture_output=True, text=True, timeout=120, check=False
+        words,
+        env=local.environment,
+        cwd=local.folder,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
     )
     if done.returncode:
         raise SmokeError(

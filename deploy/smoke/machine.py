@@ -19,7 +19,7 @@ from deploy.services.process import ServerProcess, base_environment
 from deploy.smoke.programs import NOT_HERE, PROGRAMS, Program
 from deploy.smoke.translation import Translation
 
-START_SECONDS = 150.0
+START_SECONDS = 240.0
 """For one service, from its start until its health check passes."""
 _CHECK_SECONDS = 40.0
 _ONCE_SECONDS = 90.0
