@@ -21,19 +21,31 @@ def _password() -> str:
 
 
 MADE: Mapping[str, Callable[[], str]] = {
-    # Garage takes a key of this form only.
-    "AWS_ACCESS_KEY_ID": lambda: f"GK{secrets.token_hex(12)}",
-    "AWS_SECRET_ACCESS_KEY": lambda: secrets.token_hex(32),
-    "PGPASSWORD": _password,
     "POSTGRES_PASSWORD": _password,
+    "CATALOG_POSTGRES_PASSWORD": _password,
     "DAGSTER_POSTGRES_PASSWORD": _password,
     "REGISTRY_POSTGRES_PASSWORD": _password,
     "EXPORTER_POSTGRES_PASSWORD": _password,
+    # Garage takes a key of this form only.
+    "GARAGE_KEY_ID": lambda: f"GK{secrets.token_hex(12)}",
+    "GARAGE_KEY_SECRET": lambda: secrets.token_hex(32),
     "GARAGE_RPC_SECRET": lambda: secrets.token_hex(32),
     "GARAGE_ADMIN_TOKEN": lambda: secrets.token_hex(32),
     "GRAFANA_ADMIN_PASSWORD": _password,
 }
-"""The secrets without which docker-compose.yml starts nothing, and how each is made."""
+"""The secrets without which docker-compose.yml starts nothing, and how each is made.
+
+None has a name that a program of this machine would read: every `dagster` command takes .env of its folder before the
+environment.
+"""
+
+CHOICES = ("COMPOSE_PROFILES", "CUDA_ARCH", "SPARK_WORKER_CORES", "SPARK_WORKER_MEMORY", "SPARK_WORKER_LIMIT")
+"""What only docker-compose.yml reads; the other settings are comments in a new .env, for the same reason."""
+
+_HEAD = """# Written by `make env` for docker-compose.yml. Dagster's commands in this folder take it before the environment, too:
+# so the settings that both read are comments, to be uncommented where this server shall have another value.
+
+"""
 
 
 def variables(text: str) -> dict[str, str]:
@@ -58,7 +70,7 @@ def write(target: Path, example: str) -> list[str]:
         if text and not text.endswith("\n"):
             text += "\n"
     else:
-        text = example
+        text = _HEAD + "".join(_in_a_new_file(line) for line in example.splitlines(keepends=True))
     missing = [name for name in MADE if not variables(text).get(name)]
     for name in missing:
         line = f"{name}={MADE[name]()}\n"
@@ -68,6 +80,11 @@ def write(target: Path, example: str) -> list[str]:
         write_private(target, text)
     target.chmod(0o600)
     return missing
+
+
+def _in_a_new_file(line: str) -> str:
+    name = line.partition("=")[0]
+    return f"#{line}" if name.isidentifier() and name not in CHOICES else line
 
 
 def main() -> None:

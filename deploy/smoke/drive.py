@@ -54,6 +54,7 @@ class Drive:
             "Prometheus has the run's metrics": self.metrics,
             "Spark counts the same rows on its worker": self.spark,
             "Grafana would have its dashboards": self.provisioning,
+            "the set-up programs may be repeated": self.repeat,
             "nobody listens beyond this machine": self.listeners,
             "nobody writes where the image is read-only": self.written,
         }
@@ -191,6 +192,16 @@ class Drive:
         panels = [panel for one in dashboards for panel in one["panels"] if panel.get("targets")]
         drawn = sum(any(self._evaluate(target["expr"]) for target in panel["targets"]) for panel in panels)
         return f"{len(dashboards)} dashboards, {len(panels)} panels, {drawn} of them with data"
+
+    def repeat(self) -> str:
+        """What runs at each `up` changes nothing the second time."""
+        ones = [local for name, local in self._services.items() if local.service.is_once and name.endswith("-init")]
+        for local in ones:
+            local.run_once()
+        words = [local.process.last_words(1) for local in ones if local.process.last_words(1)]
+        if wrong := [line for line in words if "nothing was missing" not in line and "was there" not in line]:
+            raise SmokeError(f"something was missing again: {wrong}")
+        return "; ".join(words)
 
     def listeners(self) -> str:
         """Every service listens on its own loopback address alone."""

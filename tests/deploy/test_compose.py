@@ -43,9 +43,15 @@ def test_every_variable_is_in_the_example_and_in_the_documents() -> None:
     asked = set(compose.variables())
     assert asked - named == set(), "add them to .env.example"
     assert {name for name in asked if name not in DOCUMENTS and name not in EXAMPLE} == set()
-    own = {name for name in asked if name.startswith(("SPARK_WORKER", "CUDA", "COMPOSE"))} | set(environment.MADE)
     page = (ROOT / "docs" / "compose.md").read_text()
+    own = {*environment.CHOICES, *environment.MADE}
     assert {name for name in own if name not in page} == set(), "tell of them in docs/compose.md"
+
+
+def test_what_it_alone_reads_is_declared_as_such() -> None:
+    given = environment.variables(EXAMPLE)
+    others = {variable for one in SERVICES.values() for variable in (one.get("environment") or {})}
+    assert {name for name in compose.variables() if name in given and name not in others} == set(environment.CHOICES)
 
 
 def test_what_make_env_makes_is_what_has_no_default() -> None:
@@ -60,8 +66,8 @@ def test_defaults_are_those_of_the_example() -> None:
 
 
 def test_a_missing_secret_is_told_with_its_remedy() -> None:
-    with pytest.raises(compose.ComposeError, match="PGPASSWORD is not set: run make env"):
-        compose.services(settings(PGPASSWORD=""))
+    with pytest.raises(compose.ComposeError, match="GARAGE_KEY_ID is not set: run make env"):
+        compose.services(settings(GARAGE_KEY_ID=""))
 
 
 @each_service
