@@ -42,8 +42,9 @@ environment.
 CHOICES = ("COMPOSE_PROFILES", "CUDA_ARCH", "SPARK_WORKER_CORES", "SPARK_WORKER_MEMORY", "SPARK_WORKER_LIMIT")
 """What only docker-compose.yml reads; the other settings are comments in a new .env, for the same reason."""
 
-_HEAD = """# Written by `make env` for docker-compose.yml. Dagster's commands in this folder take it before the environment, too:
-# so the settings that both read are comments, to be uncommented where this server shall have another value.
+_HEAD = """\
+# Written by `make env` for docker-compose.yml. Dagster's commands in this folder take it before the environment, too:
+# so settings that both read are comments, to be uncommented where this server shall have another value.
 
 """
 
