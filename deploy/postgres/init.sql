@@ -1,4 +1,6 @@
 -- Roles with the passwords of the environment, and their databases. May be run again: what is there stays, passwords follow.
+set client_min_messages = warning;
+
 \getenv qpipe QPIPE_PASSWORD
 \getenv dagster DAGSTER_PASSWORD
 \getenv registry REGISTRY_PASSWORD

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from deploy.setup.variables import need
@@ -71,17 +71,17 @@ class Administration:
         self.call(f"UpdateKey?id={identity}", {"allow": {"createBucket": True}})
         return True
 
-    def make_buckets(self, names: Iterable[str], identity: str) -> list[str]:
-        """Make the buckets that are missing, the key's own; returns their names."""
-        known = {alias for bucket in self.call("ListBuckets") for alias in bucket["globalAliases"]}
-        made = []
+    def make_buckets(self, names: Sequence[str], identity: str) -> list[str]:
+        """Make the buckets that are missing, and let the key use all of them; returns the new ones' names."""
+        buckets = {alias: bucket["id"] for bucket in self.call("ListBuckets") for alias in bucket["globalAliases"]}
+        made = [name for name in names if name not in buckets]
+        for name in made:
+            buckets[name] = self.call("CreateBucket", {"globalAlias": name})["id"]
+        # Those that were there too: the key may be another one than before.
         for name in names:
-            if name not in known:
-                bucket = self.call("CreateBucket", {"globalAlias": name})
-                allowed = {"read": True, "write": True, "owner": True}
-                permission = {"bucketId": bucket["id"], "accessKeyId": identity, "permissions": allowed}
-                self.call("AllowBucketKey", permission)
-                made.append(name)
+            allowed = {"read": True, "write": True, "owner": True}
+            permission = {"bucketId": buckets[name], "accessKeyId": identity, "permissions": allowed}
+            self.call("AllowBucketKey", permission)
         return made
 
 

@@ -73,7 +73,7 @@ EMPTY = {
 FULL = EMPTY | {
     "GetClusterLayout": {"version": 1, "roles": [{"id": "a1"}]},
     "ListKeys": [{"id": "GK1"}],
-    "ListBuckets": [{"globalAliases": ["raw-results"]}, {"globalAliases": ["features"]}],
+    "ListBuckets": [{"id": "b1", "globalAliases": ["raw-results"]}, {"id": "b2", "globalAliases": ["features"]}],
 }
 
 
@@ -105,10 +105,11 @@ def test_an_empty_garage_gets_layout_key_and_buckets(api: _Api, capsys: pytest.C
 
 
 @pytest.mark.usefixtures("_settings")
-def test_a_garage_that_has_them_is_left_alone(api: _Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_garage_that_has_them_gets_no_others(api: _Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.answers = FULL
     garage.main()
-    assert {method for method, *_ in api.asked} == {"GET"}
+    posted = [(name, body["bucketId"]) for method, name, body in api.asked if method == "POST"]
+    assert posted == [("AllowBucketKey", "b1"), ("AllowBucketKey", "b2")], "the key may be another one than before"
     assert capsys.readouterr().out == "Garage: nothing was missing\n"
 
 
