@@ -201,3 +201,13 @@ def test_the_code_server_is_where_the_workspace_says() -> None:
     assert entry["grpc_server"]["host"] == SERVICES["code-server"]["hostname"] == "code-server"
     assert str(entry["grpc_server"]["port"]) == command[command.index("--port") + 1]
     assert SERVICES["code-server-gpu"]["networks"] == {"default": {"aliases": ["code-server"]}}
+
+
+def test_grafana_is_given_what_its_provisioning_asks_for() -> None:
+    provisioning = ROOT / "deploy" / "monitoring" / "grafana" / "provisioning"
+    asked = {name for path in provisioning.rglob("*.yml") for name in re.findall(r"\$\{(\w+)\}", path.read_text())}
+    given = SERVICES["grafana"]["environment"]
+    assert asked <= set(given)
+    mounts = dict(text.removesuffix(":ro").split(":") for text in SERVICES["grafana"]["volumes"])
+    assert mounts["./deploy/monitoring/grafana/dashboards"] == given["QPIPE_DASHBOARDS"]
+    assert mounts["./deploy/monitoring/grafana/provisioning"] == "/etc/grafana/provisioning"
