@@ -5,13 +5,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-.PHONY: demo test services services-down test-services jars lint bench bench-tables bench-simulation bench-streaming ui clean
+.PHONY: demo test env smoke services services-down test-services jars lint bench bench-tables bench-simulation bench-streaming ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --durations 12 --ignore tests/integration
+
+# .env with the secrets of docker-compose.yml; what is there stays (docs/compose.md).
+env:
+	@$(PYTHON) -m deploy.environment
+
+# docker-compose.yml without containers: every service's own command and health check, and a campaign through all of it.
+smoke: $(VENV)/.installed-dev jars
+	$(BIN)/python -m deploy.smoke
 
 services: $(VENV)/.installed
 	$(BIN)/python -m deploy.services up

@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 def exporter(
-    port: Annotated[int | None, typer.Option("--port", help="Port on 127.0.0.1; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = None,
     interval: Annotated[float | None, typer.Option("--interval", help="Seconds between two looks.")] = None,
 ) -> None:
-    """Serve Dagster's metrics on loopback until stopped, and delete stale groups from PUSHGATEWAY_URL."""
+    """Serve Dagster's metrics on QPIPE_EXPORTER_HOST until stopped, and delete stale groups from PUSHGATEWAY_URL."""
     from qpipe_resources.exporter_settings import ExporterSettingsError, load_exporter_settings
     from simulation.monitor_settings import load_monitor_settings
 
@@ -36,7 +36,7 @@ def exporter(
 
     from jobs.definitions import build_defs
     from jobs.exporter.assembly import build_exporter, gateway_sweeper
-    from jobs.exporter.exporter import HOST, keep_looking, served
+    from jobs.exporter.exporter import keep_looking, served
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,7 +47,7 @@ def exporter(
         running.look()
         try:
             with served(running, settings) as bound:
-                _log.info("metrics of %s on http://%s:%s/metrics", home, HOST, bound)
+                _log.info("metrics of %s on http://%s:%s/metrics", home, settings.host, bound)
                 keep_looking(running, settings.interval, stop)
         except ExporterSettingsError as error:
             refuse(str(error))

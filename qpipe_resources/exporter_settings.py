@@ -13,6 +13,7 @@ from qpipe_resources.metrics_push import SYSTEM_JOB, VQE_JOB
 from simulation.validation import reasons
 
 VARIABLES = {
+    "host": "QPIPE_EXPORTER_HOST",
     "port": "QPIPE_EXPORTER_PORT",
     "interval": "QPIPE_EXPORTER_INTERVAL",
     "run_seconds": "QPIPE_METRICS_RUN_SECONDS",
@@ -33,7 +34,10 @@ class ExporterSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(9188, description="Port on 127.0.0.1; 0 takes a free one.")
+    host: Annotated[str, Field(min_length=1)] = Field(
+        "127.0.0.1", description="Address to listen on; another than loopback only inside a network that is trusted."
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(9188, description="Port to listen on; 0 takes a free one.")
     interval: Annotated[FiniteFloat, Field(ge=0.1, le=3600)] = Field(
         15.0, description="Seconds between two looks at Dagster and at the PushGateway."
     )

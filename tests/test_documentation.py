@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import compose, environment
 from qpipe_assets.tables.documentation import render
 from qpipe_resources import export_settings, exporter_settings
 from qpipe_resources.kafka import settings as kafka_settings
@@ -14,8 +15,16 @@ from simulation import monitor_settings
 ROOT = Path(__file__).resolve().parents[1]
 OF_CLIENTS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"}
 """Variables that the clients of S3 and PostgreSQL read themselves."""
-SECRET = {*OF_CLIENTS, *(kafka_settings.VARIABLES[name] for name in kafka_settings.SECRETS), "PUSHGATEWAY_URL"}
-SECRET |= {export_settings.VARIABLES[name] for name in export_settings.SECRETS}
+_OURS = ("QPIPE_", "KAFKA_", "MONITORING_")
+OF_COMPOSE = {name for name in compose.variables() if not name.startswith(_OURS)}
+"""Variables of docker-compose.yml alone."""
+SECRET = {
+    *OF_CLIENTS,
+    *environment.MADE,
+    *(kafka_settings.VARIABLES[name] for name in kafka_settings.SECRETS),
+    *(export_settings.VARIABLES[name] for name in export_settings.SECRETS),
+    "PUSHGATEWAY_URL",
+}
 
 
 def example() -> list[str]:
@@ -32,6 +41,7 @@ def test_environment_example_names_every_setting_and_nothing_else() -> None:
     named = [line.lstrip("#").split("=")[0] for line in example()]
     ours = {"DAGSTER_HOME" if name == "dagster_home" else f"QPIPE_{name.upper()}" for name in Settings.model_fields}
     others = {*monitor_settings.VARIABLES.values(), *kafka_settings.VARIABLES.values(), *OF_CLIENTS}
+    others |= OF_COMPOSE
     others |= {*spark_settings.VARIABLES.values(), *exporter_settings.VARIABLES.values()}
     others |= {*export_settings.VARIABLES.values()}
     assert sorted(named) == sorted(ours | others)

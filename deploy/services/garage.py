@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from deploy.services.programs import cache, filled_at_once, need, run, tell
 from deploy.services.service import Service
 from deploy.services.state import write_private
 from deploy.services.versions import GARAGE, RUST
+from deploy.setup.garage import Administration, GarageRefusedError
 
 REGION = "garage"
 BUCKETS = ("raw-results", "features")
@@ -37,18 +37,19 @@ class Garage(Service):
         return f"http://{self.state.address('s3')}"
 
     @property
-    def _program(self) -> Path:
+    def program(self) -> Path:
+        """The binary."""
         return cache() / f"garage-{GARAGE}" / "bin" / "garage"
 
     def install(self) -> None:
         """Build it by cargo: no registry that can be reached carries a binary."""
-        if self._program.exists():
+        if self.program.exists():
             return
         cargo = need("cargo", "cargo")
         need("cc", "build-essential")
         tell(f"building {self.title} (about 8 minutes on two cores, once a machine: the binary goes to {cache()})")
         target = cache() / f"garage-{GARAGE}-build"
-        with filled_at_once(self._program.parents[1]) as folder:
+        with filled_at_once(self.program.parents[1]) as folder:
             # The build folder stays when it is interrupted, so that the next call goes on with it.
             command = [
                 cargo,
@@ -95,7 +96,7 @@ admin_token_file = "{admin}"
 
     def command(self) -> list[str]:
         """The server lays out a cluster of one node by itself."""
-        return [str(self._program), "--config", str(self.folder / "garage.toml"), "server", "--single-node"]
+        return [str(self.program), "--config", str(self.folder / "garage.toml"), "server", "--single-node"]
 
     def environment(self) -> dict[str, str]:
         """Warnings and errors only."""
@@ -109,35 +110,15 @@ admin_token_file = "{admin}"
         except (urllib.error.URLError, OSError):
             return False
 
-    def _administrate(self, call: str, body: object = None) -> dict[str, object]:
-        request = urllib.request.Request(
-            f"http://{self.state.address('garage-admin')}/v2/{call}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={
-                "Authorization": f"Bearer {self.state.secret('garage-admin')}",
-                "Content-Type": "application/json",
-            },
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise ServiceError(
-                f"Garage refused {call.partition('?')[0]}: {error.read().decode(errors='replace')}"
-            ) from None
+    @property
+    def _administration(self) -> Administration:
+        return Administration(f"http://{self.state.address('garage-admin')}", self.state.secret("garage-admin"))
 
     def prepare(self) -> None:
         """Create the key, which may create buckets, and the buckets."""
         identity, secret = self.access_key
-        keys = self._administrate("ListKeys")
-        if identity not in {key["id"] for key in keys}:  # type: ignore[index]
-            self._administrate("ImportKey", {"accessKeyId": identity, "secretAccessKey": secret, "name": "qpipe"})
-            self._administrate(f"UpdateKey?id={identity}", {"allow": {"createBucket": True}})
-        known = {alias for bucket in self._administrate("ListBuckets") for alias in bucket["globalAliases"]}  # type: ignore[index]
-        for name in BUCKETS:
-            if name not in known:
-                bucket = self._administrate("CreateBucket", {"globalAlias": name})
-                allowed = {"read": True, "write": True, "owner": True}
-                self._administrate(
-                    "AllowBucketKey", {"bucketId": bucket["id"], "accessKeyId": identity, "permissions": allowed}
-                )
+        try:
+            self._administration.import_key(identity, secret)
+            self._administration.make_buckets(BUCKETS, identity)
+        except GarageRefusedError as error:
+            raise ServiceError(str(error)) from None

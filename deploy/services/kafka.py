@@ -81,16 +81,17 @@ class Kafka(Service):
         return {mechanism: KafkaUser(mechanism, name, self.state.secret(name)) for mechanism, name in names.items()}
 
     @property
-    def _libraries(self) -> Path:
+    def libraries(self) -> Path:
+        """Folder of the broker's jars."""
         return cache() / f"kafka-{KAFKA}"
 
     def install(self) -> None:
         """Let Maven resolve the broker and what it depends on."""
         java()
-        if self._libraries.is_dir():
+        if self.libraries.is_dir():
             return
         tell(f"fetching {self.title} from Maven Central (45 MB, once)")
-        with filled_at_once(self._libraries) as folder:
+        with filled_at_once(self.libraries) as folder:
             (folder / "pom.xml").write_text(_POM)
             maven(
                 f"org.apache.maven.plugins:maven-dependency-plugin:{MAVEN_DEPENDENCY_PLUGIN}:copy-dependencies",
@@ -100,7 +101,7 @@ class Kafka(Service):
 
     def _java(self, *options: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        return [java(), *options, logging, "-cp", f"{self._libraries}/*"]
+        return [java(), *options, logging, "-cp", f"{self.libraries}/*"]
 
     def configure(self) -> None:
         """Write certificates and server.properties; format the storage once."""

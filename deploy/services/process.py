@@ -28,6 +28,11 @@ class ServerProcess:
         self._record = folder / "process.json"
 
     @property
+    def files(self) -> tuple[Path, Path]:
+        """What is kept of it in its folder."""
+        return self.log, self._record
+
+    @property
     def pid(self) -> int | None:
         """Number of the recorded process while it runs, else None.
 
@@ -77,7 +82,7 @@ class ServerProcess:
         Raises:
             ServiceError: it still runs after `timeout` seconds.
         """
-        family = self._family()
+        family = self.family()
         if not family:
             return
         _send(family[0], how)
@@ -85,7 +90,7 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End the process and its children by SIGKILL, as a power cut would, and wait until they are gone."""
-        family = self._family()
+        family = self.family()
         for process in family:
             _send(process, signal.SIGKILL)
         self._wait(family, 30)
@@ -97,7 +102,8 @@ class ServerProcess:
         except FileNotFoundError:
             return ""
 
-    def _family(self) -> list[psutil.Process]:
+    def family(self) -> list[psutil.Process]:
+        """The process and those that it started, as far as they run."""
         pid = self.pid
         if pid is None:
             return []

@@ -30,16 +30,21 @@ class Registry(Service):
         return f"http://{self.state.address('registry')}{API}"
 
     @property
-    def _program(self) -> Path:
+    def program(self) -> Path:
+        """The jar that runs."""
+        return self._folder / f"apicurio-registry-app-{REGISTRY}-runner.jar"
+
+    @property
+    def _folder(self) -> Path:
         return cache() / f"apicurio-registry-{REGISTRY}"
 
     def install(self) -> None:
         """Let Maven fetch the archive, and unpack it."""
         java()
-        if self._program.is_dir():
+        if self._folder.is_dir():
             return
         tell(f"fetching {self.title} from Maven Central (110 MB, once)")
-        with filled_at_once(self._program) as folder:
+        with filled_at_once(self._folder) as folder:
             download = folder / "download"
             maven(
                 f"org.apache.maven.plugins:maven-dependency-plugin:{MAVEN_DEPENDENCY_PLUGIN}:copy",
@@ -79,7 +84,7 @@ class Registry(Service):
         }
         options = [f"-D{name}={value}" for name, value in settings.items()]
         heap = ("-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
-        return [java(), *heap, *options, "-jar", str(self._program / f"apicurio-registry-app-{REGISTRY}-runner.jar")]
+        return [java(), *heap, *options, "-jar", str(self.program)]
 
     def environment(self) -> dict[str, str]:
         """The password is not for the command line, which everybody may read."""

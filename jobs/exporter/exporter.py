@@ -17,7 +17,6 @@ from qpipe_resources.exporter_settings import ExporterSettings, ExporterSettings
 Part = Callable[[], Iterable[Metric]]
 """Looks at one thing and tells what it saw; may raise."""
 
-HOST = "127.0.0.1"
 _log = logging.getLogger(__name__)
 
 
@@ -94,18 +93,19 @@ class Sweeper:
 
 @contextmanager
 def served(exporter: Exporter, settings: ExporterSettings) -> Iterator[int]:
-    """Inside, Prometheus can read the exporter's metrics on loopback; gives the port.
+    """Inside, Prometheus can read the exporter's metrics at the settings' host; gives the port.
 
     Raises:
-        ExporterSettingsError: the port is taken.
+        ExporterSettingsError: the port is taken, or the host is none of this machine's.
     """
     registry = CollectorRegistry()
     registry.register(exporter)
     try:
-        server, thread = start_http_server(settings.port, addr=HOST, registry=registry)
+        server, thread = start_http_server(settings.port, addr=settings.host, registry=registry)
     except OSError as error:
         raise ExporterSettingsError(
-            f"port {settings.port} of {HOST} cannot be had ({error.strerror}): set QPIPE_EXPORTER_PORT or --port"
+            f"port {settings.port} of {settings.host} cannot be had ({error.strerror}): "
+            "set QPIPE_EXPORTER_PORT (or --port) and QPIPE_EXPORTER_HOST"
         ) from None
     try:
         yield server.server_port

@@ -191,6 +191,16 @@ def test_a_gateway_is_swept_now_and_then_and_again_at_once_when_that_failed() ->
     assert answers == [5]
 
 
+def test_it_is_served_where_the_setting_says() -> None:
+    exporter = Exporter({})
+    exporter.look()
+    with served(exporter, ExporterSettings(host="127.0.0.2", port=0)) as port:
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=5) as answer:
+            assert answer.status == 200
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def test_it_is_served_on_loopback_until_the_end_and_a_taken_port_is_named() -> None:
     exporter = Exporter({})
     exporter.look()
