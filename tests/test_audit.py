@@ -90,6 +90,8 @@ def test_a_secret_is_found_by_file_and_line_and_not_shown() -> None:
     assert look.verdict is Verdict.FOUND
     assert look.lines[0] == "a.py:7: AWS Access Key"
     assert look_for_secrets(lambda command: Answer(0, "", "")).verdict is Verdict.CLEAN
+    moved = Answer(3, "The baseline file was updated.", "")
+    assert look_for_secrets(lambda command: moved).verdict is Verdict.CLEAN
     assert look_for_secrets(lambda command: Answer(1, "", "no module")).verdict is Verdict.BLIND
 
 

@@ -7,21 +7,27 @@ before you commit it.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 
 from deploy.audit.tools import ROOT, Look, Run, Verdict, run
 
 NAME = "secrets in the repository"
 BASELINE = ".secrets.baseline"
+_ONLY_LINES_HAVE_MOVED = 3
 
 
 def look_for_secrets(run: Run = run) -> Look:
     """Scan every tracked file against the baseline."""
-    command = [sys.executable, "-m", "detect_secrets.pre_commit_hook", "--no-verify", "--json", "--baseline", BASELINE]
     files = tracked()
-    answer = run([*command, *files])
-    if answer.status == 0:
+    with tempfile.TemporaryDirectory() as folder:
+        # The tool rewrites its baseline where a line has moved, and then fails: it gets a copy.
+        copy = shutil.copy(ROOT / BASELINE, folder)
+        options = ["--no-verify", "--json", "--baseline", copy]
+        answer = run([sys.executable, "-m", "detect_secrets.pre_commit_hook", *options, *files])
+    if answer.status in (0, _ONLY_LINES_HAVE_MOVED):
         return Look(NAME, Verdict.CLEAN, (f"{len(files)} files",))
     try:
         found = json.loads(answer.out)["results"]
