@@ -1,5 +1,6 @@
 """A backup of an installation in a folder, taken while everything works on; the same folder again takes what is new.
 
+    <folder>/backup.json                whose backup it is, and when it was last brought up to date
     <folder>/catalog.db, catalog.dump   catalog and ledger at one moment
     <folder>/outbox/                    records that were computed here and are in no table yet
     <folder>/raw-results/               the raw objects, under their keys
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qpipe_assets.backup.manifest import Entry, read_manifest, sha256, write_manifest
+from qpipe_assets.backup.manifest import Entry, read_manifest, sha256, taken_for, write_manifest
 from qpipe_resources.catalog_copy import copy_catalog, copy_sqlite, is_sqlite
 from qpipe_resources.object_layout import DEAD_LETTERS, EXPERIMENTS, QUARANTINE
 from qpipe_resources.object_store import (
@@ -27,7 +28,6 @@ from qpipe_resources.object_store import (
     ObjectChangedError,
     ObjectMissingError,
     ObjectStore,
-    make_durable_folder,
 )
 from qpipe_resources.settings import Settings
 
@@ -60,12 +60,16 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log) 
         log: is told how far it is.
 
     Raises:
-        ValueError: the folder lies inside what is backed up, or holds the backup of another place.
+        ValueError: the folder lies inside what is backed up, holds something else, or another backup is under way.
         CatalogCopyError: the database cannot be copied.
     """
     _refuse_inside(settings, folder)
+    with taken_for(folder, _installation(settings)):
+        return _take(settings, store, folder, log)
+
+
+def _take(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
     known = read_manifest(folder)
-    make_durable_folder(folder)
     catalog = Part("catalog and ledger")
     copy = copy_catalog(settings, folder)
     if copy is not None:
@@ -82,6 +86,18 @@ def _refuse_inside(settings: Settings, folder: Path) -> None:
     for place in (settings.home, settings.dagster_home):
         if folder.resolve().is_relative_to(place.resolve()):
             raise ValueError(f"the backup's folder {folder} lies inside {place}, which it is to outlive: name another")
+
+
+def _installation(settings: Settings) -> str:
+    """What tells this installation from others; holds no secret."""
+    if settings.env == "local":
+        return f"folder {settings.home}"
+    from qpipe_resources.catalog_database import postgresql_url
+
+    url = postgresql_url(settings.catalog_uri.get_secret_value())
+    return (
+        f"bucket {settings.s3_raw_bucket} at {settings.s3_endpoint}, database {url.database} at {url.host}:{url.port}"
+    )
 
 
 def _copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log: Log) -> Part:

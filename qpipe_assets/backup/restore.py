@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,8 @@ def _restore_outbox(source: Path, target: Path) -> Part:
         copy = target / path.relative_to(source)
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, copy)
+            part_of_copy = copy.with_name(f".tmp-{copy.name}")
+            shutil.copy2(path, part_of_copy)
+            os.replace(part_of_copy, copy)
             part.new += 1
     return part

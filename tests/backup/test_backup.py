@@ -143,6 +143,33 @@ def test_records_that_have_not_left_are_in_the_backup(installation: Installation
     assert waiting.read_text() == "{}"
 
 
+def test_a_folder_that_is_no_backup_of_this_installation_is_left_alone(
+    installation: Installation, folder: Path, tmp_path: Path
+) -> None:
+    land(installation, [0])
+    other = open_installation(Settings(home=tmp_path / "other", dagster_home=tmp_path / "other-dagster"))
+    waiting = other.settings.outbox / "kafka" / "undelivered" / "H2" / "run.json"
+    waiting.parent.mkdir(parents=True)
+    waiting.write_text("{}")
+    with pytest.raises(ValueError, match="is no backup, and not empty"):
+        back_up(installation, other.settings.home)
+    assert waiting.exists(), "another home was taken for a backup"
+    back_up(installation, folder)
+    with pytest.raises(ValueError, match=r"another installation \(folder .*home\)"):
+        back_up(other, folder)
+    assert json.loads((folder / "backup.json").read_text())["complete"] is not None
+
+
+def test_two_backups_at_once_do_not_mix(installation: Installation, folder: Path) -> None:
+    from qpipe_assets.backup.manifest import taken_for
+
+    back_up(installation, folder)
+    with taken_for(folder, f"folder {installation.settings.home}"):
+        with pytest.raises(ValueError, match="under way"):
+            back_up(installation, folder)
+        assert json.loads((folder / "backup.json").read_text())["complete"] is None
+
+
 def test_a_damaged_backup_is_noticed_before_it_lands(installation: Installation, folder: Path) -> None:
     land(installation, [0])
     back_up(installation, folder)
