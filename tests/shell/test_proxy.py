@@ -186,6 +186,12 @@ def test_another_sites_page_cannot_use_the_browsers_password(proxy: Proxy, heade
     assert proxy.status("/graphql", **UPGRADE, **BASIC, **headers) == 403
 
 
+def test_dagster_itself_would_answer_them(daemon: Daemon) -> None:
+    bare = Proxy(int(daemon.url.rpartition(":")[2]))
+    image = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    assert bare.status("/graphql?query=%7Bversion%7D", **image) == 200
+
+
 def test_a_link_from_another_site_opens_the_ui(proxy: Proxy) -> None:
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert proxy.status("/runs", **BASIC, **link) == 200

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from deploy.services.certificates import Certificates, make_certificates
 from tests.daemon import BIN, ROOT, Daemon, Shell, dagster_dev, wait_for
 from tests.test_documentation import SECRET
 
-pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("secrets"), pytest.mark.timeout(400)]
 
 LAUNCH = """mutation($of: ExecutionParams!) { launchRun(executionParams: $of) {
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -107,20 +109,15 @@ def test_every_variable_marked_secret_is_known() -> None:
 
 
 def test_doctor_shows_no_secret(settings: dict[str, str], tmp_path: Path) -> None:
-    import subprocess
-
     shell = Shell.with_home(tmp_path / "home", **settings)
-    for form in ("table", "json"):
-        command = [str(BIN / "qpipe"), "doctor", "--format", form]
-        done = subprocess.run(command, env=shell.environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 1, done.stderr
-        assert "failed" in done.stdout
-        assert_no_canary(done.stdout + done.stderr, "doctor")
+    command = [str(BIN / "qpipe"), "doctor"]
+    done = subprocess.run(command, env=shell.environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "failed" in done.stdout
+    assert_no_canary(done.stdout + done.stderr, "doctor")
 
 
 def test_a_dumped_run_and_its_log_have_no_secret(settings: dict[str, str], tmp_path: Path) -> None:
-    import subprocess
-
     local = settings | {"QPIPE_ENV": "local"}
     shell = Shell.with_home(tmp_path / "home", **local)
     command = [str(BIN / "qpipe"), "simulate", "-m", "H2", "--kafka", "--dump", "--log-level", "DEBUG"]
@@ -128,6 +125,28 @@ def test_a_dumped_run_and_its_log_have_no_secret(settings: dict[str, str], tmp_p
     assert list((tmp_path / "run_configs").glob("*.json"))
     assert_no_canary(done.stdout + done.stderr, "simulate")
     assert_no_canary_in_files(tmp_path)
+
+
+def test_the_exporter_tells_of_its_gateway_without_the_password(settings: dict[str, str], tmp_path: Path) -> None:
+    port = nobody().rpartition(":")[2]
+    shell = Shell.with_home(tmp_path / "home", **settings, QPIPE_EXPORTER_PORT=port, QPIPE_EXPORTER_INTERVAL="1")
+    log = tmp_path / "log"
+
+    def told() -> str | None:
+        text = log.read_text()
+        return text if "gateway" in text.lower() else None
+
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            [str(BIN / "qpipe"), "exporter"], env=shell.environment, cwd=tmp_path, stdout=output, stderr=output
+        )
+    try:
+        assert_no_canary(wait_for(told, "a word about the gateway", 60), "the exporter's log")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as page:
+            assert_no_canary(page.read(), "the exporter's page")
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.fixture(scope="module")
