@@ -5,9 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-AUDIT := .audit
-
-.PHONY: audit audit-baseline screenshots demo test services services-down test-services jars lint bench bench-tables bench-simulation bench-streaming ui clean
+.PHONY: demo test services services-down test-services jars lint bench bench-tables bench-simulation bench-streaming ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
@@ -33,6 +31,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+AUDIT := .audit
+.PHONY: audit audit-baseline screenshots
 
 # Known vulnerabilities, withdrawn releases, secrets: docs/security.md. What could not be looked up is told, and fails nothing.
 audit: $(AUDIT)/.installed

@@ -30,7 +30,7 @@ class CatalogCopyError(ServiceError):
     """The database cannot be copied or put back; nothing that was there has changed."""
 
 
-def copy_catalog(settings: Settings, folder: Path) -> Path | None:
+def copy_catalog(settings: Settings, folder: Path) -> Path:
     """Copy the database as it is at one moment; a copy that is there already is replaced when the new one is complete.
 
     Args:
@@ -38,7 +38,7 @@ def copy_catalog(settings: Settings, folder: Path) -> Path | None:
         folder: where the copy goes: `catalog.db` of SQLite, `catalog.dump` of PostgreSQL.
 
     Returns:
-        The copy; None where there is no database yet.
+        The copy.
 
     Raises:
         CatalogCopyError: the database cannot be read.
@@ -52,8 +52,6 @@ def copy_catalog(settings: Settings, folder: Path) -> Path | None:
         finally:
             part.unlink(missing_ok=True)
         return copy
-    if not settings.catalog_database.exists():
-        return None
     copy_sqlite(settings.catalog_database, folder / SQLITE_COPY)
     return folder / SQLITE_COPY
 

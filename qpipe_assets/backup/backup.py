@@ -2,6 +2,7 @@
 
     <folder>/backup.json                whose backup it is, and when it was last brought up to date
     <folder>/catalog.db, catalog.dump   catalog and ledger at one moment
+    <folder>/metadata/                  the tables' metadata files that the catalog names
     <folder>/outbox/                    records that were computed here and are in no table yet
     <folder>/raw-results/               the raw objects, under their keys
     <folder>/objects.jsonl              which versions of them (manifest.py)
@@ -20,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpipe_assets.backup.manifest import Entry, read_manifest, sha256, taken_for, write_manifest
+from qpipe_assets.backup.table_metadata import keep_metadata, named_metadata
+from qpipe_assets.tables import schemas
 from qpipe_resources.catalog_copy import copy_catalog, copy_sqlite, is_sqlite
 from qpipe_resources.object_layout import DEAD_LETTERS, EXPERIMENTS, QUARANTINE
 from qpipe_resources.object_store import (
@@ -29,6 +32,7 @@ from qpipe_resources.object_store import (
     ObjectMissingError,
     ObjectStore,
 )
+from qpipe_resources.opening import open_lakehouse
 from qpipe_resources.settings import Settings
 
 KEPT = (EXPERIMENTS, DEAD_LETTERS, QUARANTINE)
@@ -70,16 +74,25 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log) 
 
 def _take(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
     known = read_manifest(folder)
-    catalog = Part("catalog and ledger")
-    copy = copy_catalog(settings, folder)
-    if copy is not None:
-        catalog.items = catalog.new = 1
-        catalog.bytes = copy.stat().st_size
+    catalog = _copy_catalog(settings, folder)
     log(f"catalog and ledger: {catalog.bytes} bytes")
     outbox = _copy_files(settings.outbox, folder / OUTBOX, "outbox")
     objects = _copy_objects(store, folder, known, log)
     dagster = _copy_databases(settings.dagster_home, folder / DAGSTER)
     return [catalog, outbox, objects, dagster]
+
+
+def _copy_catalog(settings: Settings, folder: Path) -> Part:
+    part = Part("catalog and ledger")
+    if settings.env == "local" and not settings.catalog_database.exists():
+        return part
+    lakehouse = open_lakehouse(settings, schemas.NAMESPACE)
+    before = named_metadata(lakehouse)
+    copy = copy_catalog(settings, folder)
+    keep_metadata(lakehouse, before, folder)
+    part.items = part.new = 1
+    part.bytes = copy.stat().st_size
+    return part
 
 
 def _refuse_inside(settings: Settings, folder: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from qpipe_assets.backup.backup import OBJECTS, OUTBOX, Log, Part
 from qpipe_assets.backup.manifest import BackupDamagedError, read_manifest
+from qpipe_assets.backup.table_metadata import restore_metadata
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_resources.catalog_copy import restore_catalog
 from qpipe_resources.errors import ServiceError
 from qpipe_resources.object_store import FolderObjectStore, ObjectMissingError, ObjectStore
+from qpipe_resources.opening import open_lakehouse
 from qpipe_resources.settings import Settings
 
 _TELL_EVERY = 500
@@ -75,6 +77,7 @@ def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:
         CatalogTooOldError: the tables have lost files that the copy names.
     """
     restore_catalog(settings, folder)
+    restore_metadata(open_lakehouse(settings, schemas.NAMESPACE), folder)
     installation = open_installation(settings)
     log("catalog and ledger are back; looking for every file that they name")
     lost = {name: gone for name in schemas.names(schemas.ALL) if (gone := _lost_files(installation, name))}

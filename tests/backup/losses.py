@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
+from pyiceberg.table import Table
+
 from qpipe_assets.backup.backup import Part, take_backup
+from qpipe_assets.backup.restore import restore_tables
+from qpipe_assets.backup.table_metadata import named_metadata
 from qpipe_assets.tables import schemas
-from qpipe_assets.tables.installation import Installation
-from tests.tables.protocol import Content, content, land, undisturbed
+from qpipe_assets.tables.installation import Installation, open_installation
+from tests.tables.protocol import Content, content, h2, land, undisturbed
 
 TABLES = (*schemas.NORMALIZED_NAMES, *schemas.ML_NAMES)
 ALL = frozenset({("H2", 0), ("H2", 1), ("LiH", 0), ("LiH", 1)})
@@ -45,3 +51,27 @@ def rows(installation: Installation) -> Content:
 
 def expected() -> Content:
     return undisturbed(ALL, ml=True)
+
+
+def assert_fits_after_many_commits(installation: Installation, folder: Path, lose: Callable[[], None]) -> None:
+    """Tables delete a metadata file after 20 commits; the backup has the one that its catalog names."""
+    land(installation, [0])
+    ingest(installation, "H2")
+    named = named_metadata(installation.lakehouse)
+    back_up(installation, folder)
+    name = "molecules"
+    for _ in range(25):
+        installation.lakehouse.commit_once(name, (), lambda: True, _touch)
+    assert not installation.lakehouse.load(name).io.new_input(named[name]).exists(), "the file is still there"
+    land(installation, [1])
+    ingest(installation, "H2")
+    lose()
+    assert restore_tables(installation.settings, folder, silent) == []
+    again = open_installation(installation.settings)
+    ingest(again, "H2")
+    assert rows(again) == undisturbed(h2(0, 1), ml=True)
+
+
+def _touch(table: Table) -> None:
+    with table.transaction() as change:
+        change.set_properties(touched=uuid.uuid4().hex)

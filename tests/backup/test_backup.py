@@ -13,9 +13,9 @@ from qpipe_assets.backup.manifest import BackupDamagedError, read_manifest
 from qpipe_assets.backup.restore import CatalogTooOldError, restore_objects, restore_tables
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_assets.tables.ledger_tables import Candidate
-from qpipe_resources.catalog_copy import CatalogCopyError
+from qpipe_resources.catalog_copy import CatalogCopyError, copy_sqlite
 from qpipe_resources.settings import Settings
-from tests.backup.losses import back_up, expected, ingest, rows, silent, worked_on
+from tests.backup.losses import assert_fits_after_many_commits, back_up, expected, ingest, rows, silent, worked_on
 from tests.cli.conftest import qpipe
 from tests.cli.conftest import rows as printed
 from tests.tables.protocol import assert_at_rest, land
@@ -40,6 +40,28 @@ def test_an_older_catalog_and_newer_objects_end_with_every_row_once(installation
     ingest(again)
     assert rows(again) == expected()
     assert_at_rest(again, ("H2", "LiH"))
+
+
+def test_a_catalog_fits_though_its_tables_have_moved_on_by_many_commits(
+    installation: Installation, folder: Path
+) -> None:
+    assert_fits_after_many_commits(installation, folder, lambda: lose_the_catalog(installation.settings))
+
+
+def test_a_database_that_nobody_has_open_is_copied_whole(tmp_path: Path) -> None:
+    live = sqlite3.connect(tmp_path / "live.db")
+    live.execute("PRAGMA journal_mode=WAL")
+    live.execute("CREATE TABLE t AS SELECT 7 AS x")
+    live.commit()
+    live.close()
+    copy_sqlite(tmp_path / "live.db", tmp_path / "copy.db")
+    copy = sqlite3.connect(tmp_path / "copy.db")
+    assert copy.execute("SELECT x FROM t").fetchall() == [(7,)]
+    copy.close()
+    (tmp_path / "torn.db").write_bytes(b"SQLite format 3\0" + b"x" * 4096)
+    with pytest.raises(CatalogCopyError, match=r"torn\.db"):
+        copy_sqlite(tmp_path / "torn.db", tmp_path / "copy-of-torn.db")
+    assert not (tmp_path / "copy-of-torn.db").exists()
 
 
 def test_without_a_catalog_all_rows_are_made_again_beside_old_files(installation: Installation, folder: Path) -> None:

@@ -13,7 +13,7 @@ from qpipe_assets.backup.restore import restore_objects, restore_tables
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_resources.catalog_copy import CatalogCopyError
 from qpipe_resources.settings import load_settings
-from tests.backup.losses import back_up, expected, ingest, rows, silent, worked_on
+from tests.backup.losses import assert_fits_after_many_commits, back_up, expected, ingest, rows, silent, worked_on
 from tests.daemon import BIN
 from tests.integration.conftest import Sandbox
 from tests.tables.protocol import assert_at_rest
@@ -55,6 +55,10 @@ def test_an_older_dump_and_newer_buckets_end_with_every_row_once(installation: I
     ingest(again)
     assert rows(again) == expected()
     assert_at_rest(again, ("H2", "LiH"))
+
+
+def test_a_dump_fits_though_its_tables_have_moved_on_by_many_commits(installation: Installation, folder: Path) -> None:
+    assert_fits_after_many_commits(installation, folder, lambda: lose_the_catalog(installation))
 
 
 def test_without_a_catalog_all_rows_are_made_again_from_the_bucket(installation: Installation, folder: Path) -> None:
