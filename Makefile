@@ -40,6 +40,19 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+AUDIT := .audit
+.PHONY: audit audit-baseline screenshots
+
+# Known vulnerabilities, withdrawn releases, secrets: docs/security.md. What could not be looked up is told, and fails nothing.
+audit: $(AUDIT)/.installed
+	$(AUDIT)/bin/python -m deploy.audit $(if $(STRICT),--strict)
+
+audit-baseline: $(AUDIT)/.installed
+	$(AUDIT)/bin/detect-secrets scan --no-verify --exclude-files 'go\.sum$$|\.png$$' > .secrets.baseline
+
+screenshots: $(VENV)/.installed-dev
+	SCREENSHOTS=docs/images QPIPE_REQUIRE=browser $(BIN)/python -m pytest tests/shell/test_screenshots.py
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.tables --only embedded
 
@@ -57,7 +70,7 @@ ui: $(VENV)/.installed
 	eval "$$($(BIN)/qpipe home)" && PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml
 
 clean:
-	rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -76,4 +89,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-spark: $(VENV)/.installed
 	$(PIP) --editable '.[spark]'
+	@touch $@
+
+$(AUDIT)/.installed: deploy/audit/requirements.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@

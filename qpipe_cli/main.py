@@ -8,6 +8,7 @@ import typer
 
 from qpipe_cli import (
     adopt,
+    backup,
     data,
     demo,
     diff,
@@ -41,6 +42,8 @@ app.command()(report.report)
 app.command()(maintain.maintain)
 app.command()(adopt.adopt)
 app.command()(export.export)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(home.home)
 app.command()(doctor.doctor)
 app.command()(exporter.exporter)

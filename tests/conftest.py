@@ -45,6 +45,7 @@ def _spark_starts() -> bool:
 
 REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (lambda: shutil.which("chromium") is not None, "install Debian's chromium"),
+    "nginx": (lambda: shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is not None, "install nginx-light"),
     "prometheus": (_prometheus_is_installed, "install Debian's prometheus and prometheus-pushgateway"),
     "services": (_services_run, "make services"),
     "spark": (_spark_starts, "make jars, and Java 17 or newer"),

@@ -1,8 +1,11 @@
-"""The generated documentation is what its source says."""
+"""The documentation is what its sources say, and what it tells people to type exists."""
 
+import re
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
 
 from deploy import compose, environment
 from qpipe_assets.tables.documentation import render
@@ -13,6 +16,9 @@ from qpipe_resources.spark import settings as spark_settings
 from simulation import monitor_settings
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+OF_NO_TREE = {"qpipe_assets/campaigns/tier-N.yaml", "deploy/monitoring/targets-compose/gpu.yml"}
+"""Paths in the documentation that stand for others, or that an operator makes."""
 OF_CLIENTS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"}
 """Variables that the clients of S3 and PostgreSQL read themselves."""
 _OURS = ("QPIPE_", "KAFKA_", "MONITORING_")
@@ -73,3 +79,56 @@ def _loaded() -> tuple[object, ...]:
         exporter_settings.load_exporter_settings(),
         export_settings.load_export_settings(),
     )
+
+
+def _typed(pattern: str) -> set[tuple[str, str]]:
+    """(page, what the pattern finds) in all that is shown to be typed: indented lines and code in a sentence."""
+    found = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        code = [line for line in text.splitlines() if line.startswith("    ")] + re.findall(r"`([^`\n]+)`", text)
+        found |= {(page.name, hit) for line in code for hit in re.findall(pattern, line)}
+    return found
+
+
+def test_every_qpipe_command_that_the_pages_show_exists() -> None:
+    from qpipe_cli.main import app
+
+    group = typer.main.get_command(app)
+    commands = getattr(group, "commands")  # noqa: B009 - typer declares no group here
+    shown = _typed(r"(?:^|[\s/(\"])qpipe ([a-z]+)\b(?! *=)")
+    assert {("backup.md", "backup"), ("operations.md", "doctor")} <= shown
+    assert {(page, name) for page, name in shown if name not in commands} == set()
+
+
+def test_every_make_target_that_the_pages_show_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = {(page, name) for page, names in _typed(r"\bmake ((?:[a-z-]+ ?)+)") for name in names.split()}
+    assert {("security.md", "audit"), ("README.md", "demo")} <= shown
+    assert {(page, name) for page, name in shown if name not in targets and page != "compose.md"} == set()
+
+
+def test_every_file_of_the_tree_that_the_pages_name_exists() -> None:
+    named = _typed(r"\b((?:tests|deploy|jobs|qpipe_[a-z]+|simulation|benchmarks)/[\w/.-]+\w)")
+    pictures = r"\]\((images/[^)#]+)\)"
+    named |= {(page.name, f"docs/{link}") for page in PAGES for link in re.findall(pictures, page.read_text())}
+    assert ("operations.md", "docs/images/backfill.png") in named
+    assert {(page, path) for page, path in named if path not in OF_NO_TREE and not (ROOT / path).exists()} == set()
+
+
+def test_the_runbook_has_every_alert() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "monitoring" / "rules" / "alerts.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert set(re.findall(r"\[(\w+)\]\(monitoring\.md#\w+\)", text)) == alerts
+    sections = re.findall(r"^### (\w+)$", (ROOT / "docs" / "monitoring.md").read_text(), re.MULTILINE)
+    assert alerts <= set(sections)
+
+
+def test_the_charts_values_are_yaml_and_name_no_secret() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    values = yaml.safe_load(block)
+    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
+    assert launcher["envSecrets"] == values["dagster-user-deployments"]["deployments"][0]["envSecrets"]
+    assert [name for name in SECRET if name in block] == []

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MOST_CURVES = 24
 MOST_ERROR_BARS = 100
 _MOST_LABELS = 8
+_NARROW_LABEL = 34
+"""Characters of a label of which two stand side by side."""
 _COLOURS = (BLUE, ORANGE, "#8e63ce", "#1f9ea3", "#c2568f", "#7d8c1f", "#a3683a", GREY)
 _LOG_STEPS_FROM = 300
 """Longer runs are drawn over a logarithmic axis of evaluations, or their beginning could not be seen."""
@@ -97,8 +99,9 @@ def _mark_below(axes: Axes, shown: Trajectory, errors: NDArray[np.float64], size
 
 
 def _legend_above(axes: Axes) -> None:
-    # Curves may run anywhere inside.
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    # Curves may run anywhere inside. Two columns of long labels would take the width from the curves.
+    narrow = all(len(label) <= _NARROW_LABEL for label in axes.get_legend_handles_labels()[1])
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if narrow else 1, borderaxespad=0.2)
 
 
 def _finish(axes: Axes, method: str) -> None:

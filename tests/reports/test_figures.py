@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from qpipe_assets.reports.asset_metadata import convergence_markdown, convergence_png, errors_mha
 from qpipe_assets.reports.circuit_figure import circuit_drawing, excerpt, short_angle
 from qpipe_assets.reports.comparison import summarise
-from qpipe_assets.reports.convergence_figure import MOST_ERROR_BARS, run_convergence
+from qpipe_assets.reports.convergence_figure import MOST_ERROR_BARS, Curve, overlaid_convergence, run_convergence
+from qpipe_assets.reports.drawing import style
 from qpipe_assets.reports.energy_figure import (
     EnergyPoint,
     References,
@@ -161,6 +162,24 @@ def test_pictures_for_metadata_stay_below_sixty_kilobytes() -> None:
     curves = {f"run {i} " + "x" * 60: np.exp(rng.normal(size=3000).cumsum() / 50).tolist() for i in range(30)}
     assert len(convergence_png(curves)) < 60_000
     assert convergence_markdown("H2", curves).startswith("![convergence of H2](data:image/png;base64,")
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_long_labels_take_no_width_from_the_curves_and_are_whole(count: int) -> None:
+    label = "sto3g EfficientSU2 x2 random seed 7 L-BFGS-B [80c854fa910c]"
+    curve = Curve(label, np.arange(1, 4), np.array([100.0, 1.0, 0.1]))
+    with style():
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        overlaid_convergence([curve] * count)(axes)
+        figure.draw_without_rendering()
+    legend = axes.get_legend()
+    assert legend is not None
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert box.y1 <= figure.bbox.height
+    assert axes.get_position().width > 0.75
+    assert axes.get_position().height > 0.35
 
 
 def test_errors_need_an_exact_energy() -> None:

@@ -1,0 +1,1 @@
+"""What `make audit` looks for: known vulnerabilities and withdrawn releases among the locked packages, and secrets."""

@@ -1,0 +1,1 @@
+"""Backup and restore of what cannot be computed again, and of what takes long to compute."""

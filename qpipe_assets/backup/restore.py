@@ -1,0 +1,134 @@
+"""A backup put back: what is missing is put in its place, and nothing that is there is overwritten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from qpipe_assets.backup.backup import OBJECTS, OUTBOX, Log, Part
+from qpipe_assets.backup.manifest import BackupDamagedError, read_manifest
+from qpipe_assets.backup.table_metadata import restore_metadata
+from qpipe_assets.tables import schemas
+from qpipe_assets.tables.installation import Installation, open_installation
+from qpipe_resources.catalog_copy import restore_catalog
+from qpipe_resources.errors import ServiceError
+from qpipe_resources.object_store import FolderObjectStore, ObjectMissingError, ObjectStore
+from qpipe_resources.opening import open_lakehouse
+from qpipe_resources.settings import Settings
+
+_TELL_EVERY = 500
+
+
+class CatalogTooOldError(ServiceError):
+    """A restored catalog names files that are gone since; the tables have to be made again from the raw objects."""
+
+
+def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
+    """Put raw objects and the outbox back, as far as they are missing.
+
+    Args:
+        settings: of the installation.
+        store: where the objects go.
+        folder: of the backup.
+        log: is told how far it is.
+
+    Raises:
+        BackupDamagedError: there is no backup in the folder, or an object in it is not what the manifest says.
+    """
+    entries = read_manifest(folder)
+    if not entries:
+        raise BackupDamagedError(f"{folder} holds no backup of raw objects: name the folder that `qpipe backup` filled")
+    part, source = Part("raw objects"), FolderObjectStore(folder / OBJECTS)
+    for entry in entries.values():
+        part.items += 1
+        part.bytes += entry.size
+        there = store.size(entry.key)
+        if there is None:
+            try:
+                data = source.get(entry.key).data
+            except ObjectMissingError:
+                raise BackupDamagedError(f"{entry.key} is missing in {folder}: take another backup") from None
+            if not entry.agrees(data):
+                raise BackupDamagedError(f"{entry.key} in {folder} is not what its manifest says: take another backup")
+            store.put(entry.key, data)
+            part.new += 1
+        elif there != entry.size:
+            part.left_out.append(f"{entry.key} is there with other content, and stays")
+        if part.items % _TELL_EVERY == 0:
+            log(f"raw objects: {part.items} of {len(entries)}, {part.new} of them put back")
+    return [part, _restore_outbox(folder / OUTBOX, settings.outbox)]
+
+
+def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:
+    """Put catalog and ledger back where the tables' files have survived; the next ingest takes what came since.
+
+    Args:
+        settings: of the installation; its database must be empty.
+        folder: of the backup.
+        log: is told what is done.
+
+    Returns:
+        Molecules whose rows the next ingest makes anew, because a batch of theirs was under way at the backup.
+
+    Raises:
+        CatalogCopyError: there is no copy, or a database is there; nothing was changed.
+        CatalogTooOldError: the tables have lost files that the copy names.
+    """
+    restore_catalog(settings, folder)
+    restore_metadata(open_lakehouse(settings, schemas.NAMESPACE), folder)
+    installation = open_installation(settings)
+    log("catalog and ledger are back; looking for every file that they name")
+    lost = {name: gone for name in schemas.names(schemas.ALL) if (gone := _lost_files(installation, name))}
+    if lost:
+        worst, gone = max(lost.items(), key=lambda item: len(item[1]))
+        raise CatalogTooOldError(
+            f"{len(lost)} tables lack files that this backup's catalog names, {worst} {len(gone)} of them (first: "
+            f"{gone[0]}): they were removed since. Empty the catalog (delete catalog.db, or make an empty database) "
+            "and the tables (features/, or the bucket): the next ingest makes all rows again from the raw objects"
+        )
+    return list(_withdraw_unstaged(installation))
+
+
+def _lost_files(installation: Installation, name: str) -> list[str]:
+    from qpipe_resources.lakehouse import LostMetadataError
+    from qpipe_resources.stored_files import needed_files, path_of, stored_files
+
+    try:
+        table = installation.lakehouse.load(name)
+    except LostMetadataError as error:
+        return [str(error)]
+    here = path_of(table.location()).rstrip("/") + "/"
+    stored = {file.path for file in stored_files(installation.lakehouse, table)}
+    try:
+        needed = needed_files(table).content
+    except FileNotFoundError as error:
+        return [str(error)]
+    return sorted(path for path in needed if path.startswith(here) and path not in stored)
+
+
+def _withdraw_unstaged(installation: Installation) -> Iterator[str]:
+    """Ask for a rebuild of each molecule whose open batch has been finished, and its staging file deleted, since."""
+    from qpipe_assets.tables.staging import Staging
+
+    staging = Staging(installation.store)
+    for molecule in sorted(installation.ledger.pending_molecules(schemas.ML_NAMES[-1])):
+        if any(not staging.parts(batch.batch_id) for batch in installation.ledger.open_batches(molecule)):
+            installation.ledger.request_rebuild(molecule)
+            yield molecule
+
+
+def _restore_outbox(source: Path, target: Path) -> Part:
+    part = Part("outbox")
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        part.items += 1
+        part.bytes += path.stat().st_size
+        copy = target / path.relative_to(source)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            part_of_copy = copy.with_name(f".tmp-{copy.name}")
+            shutil.copy2(path, part_of_copy)
+            os.replace(part_of_copy, copy)
+            part.new += 1
+    return part
