@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from qpipe_assets.connection import connect
-from qpipe_assets.retries import RETRIES, refused_input_is_final
+from qpipe_assets.retries import RETRIES, storage_step
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 
@@ -27,7 +27,7 @@ def table_maintenance(
     lakehouse: LakehouseResource,
 ) -> dg.MaterializeResult:
     """Compact closed partitions, expire snapshots with tag retention, remove orphan files; never an open batch's."""
-    with refused_input_is_final(context):
+    with storage_step(context):
         maintenance = connect(object_store, lakehouse).maintenance(context.log.info)
         upkeep = maintenance.run(config.tables or schemas.names(schemas.ALL), dry_run=config.dry_run)
         records = [dg.TableRecord(dataclasses.asdict(table)) for table in upkeep]
