@@ -11,6 +11,7 @@ import dagster as dg
 from jobs.batch_generation import BATCH_JOBS
 from jobs.jobs import JOBS, maintenance
 from jobs.landing_sink import landing_sink
+from jobs.notify.sensors import notification_sensors
 from jobs.schedules import SCHEDULES
 from jobs.sensors import SENSORS
 from qpipe_assets.checks import CHECKS
@@ -21,6 +22,7 @@ from qpipe_assets.raw_vqe_objects import raw_vqe_objects
 from qpipe_assets.table_maintenance import table_maintenance
 from qpipe_assets.vqe_runs import vqe_runs
 from qpipe_resources.deployment import resources_for
+from qpipe_resources.notify.settings import load_notify_settings
 from qpipe_resources.settings import load_settings
 
 ASSETS = [vqe_runs, raw_vqe_objects, normalized_tables, processing_metadata, ml_tables, table_maintenance]
@@ -34,14 +36,16 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
 
     Raises:
         SettingsError: the environment cannot be used.
+        NotifySettingsError: the settings of the notifications cannot be used.
     """
     settings = load_settings()
+    all_jobs: list[Any] = [*JOBS, *BATCH_JOBS, maintenance, landing_sink]
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[*JOBS, *BATCH_JOBS, maintenance, landing_sink],
+        jobs=all_jobs,
         schedules=SCHEDULES,
-        sensors=SENSORS,
+        sensors=[*SENSORS, *notification_sensors(load_notify_settings(), all_jobs)],
         # One process a run: a process for each of its small steps would import everything again (ten times slower).
         executor=dg.in_process_executor,
         resources={**resources_for(settings.env, settings.engine), **(resource_overrides or {})},

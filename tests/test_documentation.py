@@ -7,6 +7,7 @@ import pytest
 from qpipe_assets.tables.documentation import render
 from qpipe_resources import exporter_settings
 from qpipe_resources.kafka import settings as kafka_settings
+from qpipe_resources.notify import settings as notify_settings
 from qpipe_resources.settings import Settings, load_settings
 from qpipe_resources.spark import settings as spark_settings
 from simulation import monitor_settings
@@ -14,7 +15,13 @@ from simulation import monitor_settings
 ROOT = Path(__file__).resolve().parents[1]
 OF_CLIENTS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"}
 """Variables that the clients of S3 and PostgreSQL read themselves."""
-SECRET = {*OF_CLIENTS, *(kafka_settings.VARIABLES[name] for name in kafka_settings.SECRETS), "PUSHGATEWAY_URL"}
+SECRET_OF_NOTIFICATIONS = {notify_settings.VARIABLES[name] for name in notify_settings.SECRETS}
+SECRET = {
+    *OF_CLIENTS,
+    *SECRET_OF_NOTIFICATIONS,
+    *(kafka_settings.VARIABLES[name] for name in kafka_settings.SECRETS),
+    "PUSHGATEWAY_URL",
+}
 
 
 def example() -> list[str]:
@@ -32,6 +39,7 @@ def test_environment_example_names_every_setting_and_nothing_else() -> None:
     ours = {"DAGSTER_HOME" if name == "dagster_home" else f"QPIPE_{name.upper()}" for name in Settings.model_fields}
     others = {*monitor_settings.VARIABLES.values(), *kafka_settings.VARIABLES.values(), *OF_CLIENTS}
     others |= {*spark_settings.VARIABLES.values(), *exporter_settings.VARIABLES.values()}
+    others |= set(notify_settings.VARIABLES.values())
     assert sorted(named) == sorted(ours | others)
 
 
@@ -59,4 +67,5 @@ def _loaded() -> tuple[object, ...]:
         monitor_settings.load_monitor_settings(),
         spark_settings.load_spark_settings(),
         exporter_settings.load_exporter_settings(),
+        notify_settings.load_notify_settings(),
     )
