@@ -14,6 +14,7 @@ from jobs.landing_sink import landing_sink
 from jobs.notify.sensors import notification_sensors
 from jobs.schedules import SCHEDULES
 from jobs.sensors import SENSORS
+from jobs.timeliness import timeliness_checks
 from qpipe_assets.checks import CHECKS
 from qpipe_assets.ml_tables import ml_tables
 from qpipe_assets.normalized_tables import normalized_tables, processing_metadata
@@ -42,7 +43,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     all_jobs: list[Any] = [*JOBS, *BATCH_JOBS, maintenance, landing_sink]
     return dg.Definitions(
         assets=ASSETS,
-        asset_checks=CHECKS,
+        asset_checks=[*CHECKS, timeliness_checks],
         jobs=all_jobs,
         schedules=SCHEDULES,
         sensors=[*SENSORS, *notification_sensors(load_notify_settings(), all_jobs)],

@@ -5,11 +5,17 @@ from __future__ import annotations
 import dagster as dg
 
 from jobs.run_limits import ML_RUN, NORMALIZED_RUN, WHOLE_RUN
+from jobs.timeliness import WITHIN
 from qpipe_assets.table_metadata import RAW_VQE_OBJECTS
 from qpipe_assets.tables import schemas
 
-_FEATURES = dg.AssetSelection.assets(RAW_VQE_OBJECTS, *schemas.NORMALIZED_NAMES, schemas.PROCESSING_METADATA.name)
-_ML = dg.AssetSelection.assets(*schemas.ML_NAMES)
+# They are about what no run has done, and a listing of the store: a sensor's, not each run's.
+_NOT_IN_RUNS = dg.AssetSelection.checks(*WITHIN)
+_FEATURES = (
+    dg.AssetSelection.assets(RAW_VQE_OBJECTS, *schemas.NORMALIZED_NAMES, schemas.PROCESSING_METADATA.name)
+    - _NOT_IN_RUNS
+)
+_ML = dg.AssetSelection.assets(*schemas.ML_NAMES) - _NOT_IN_RUNS
 EXPERIMENT = dg.AssetSelection.assets("vqe_runs") | _FEATURES | _ML
 """From a molecule's geometry to its rows in the ML tables."""
 

@@ -13,7 +13,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
 from jobs.pending import PendingWork
-from jobs.run_limits import MAX_RUNTIME_TAG
+from jobs.run_limits import KIND_TAG, MAX_RUNTIME_TAG, TABLES
 from qpipe_assets.partitions import molecules_of_run
 from qpipe_assets.tables import schemas
 
@@ -29,8 +29,7 @@ LONGEST_REST_OF_NEW_WORK = dt.timedelta(hours=1)
 _REMEMBERED_FAILURES = 8
 """More in a row change no rest."""
 IN_PROGRESS_TRUSTED_FOR = dt.timedelta(hours=1)
-"""A run that died with its machine stays 'in progress'. After its longest runtime, which is this long where its tags
-do not say it, it stops nobody: two runs do no harm."""
+"""A run that died with its machine stays 'in progress'; after this time it stops nobody: two runs do no harm."""
 
 _ANY = "*"
 _LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -127,11 +126,15 @@ def _busy_molecules(instance: dg.DagsterInstance, table_jobs: Sequence[str], now
 
 
 def is_trusted(record: RunRecord, now: dt.datetime) -> bool:
-    """Whether a run that Dagster calls 'in progress' is: in the queue always, begun for as long as it may take."""
-    if record.dagster_run.status is DagsterRunStatus.QUEUED:
+    """Whether a run that Dagster calls 'in progress' is taken to be.
+
+    One that writes tables is, while it is in the queue and then for as long as it may take; another one, which may
+    compute for days before it writes, for an hour.
+    """
+    run, created = record.dagster_run, record.create_timestamp.replace(tzinfo=dt.UTC)
+    if run.tags.get(KIND_TAG) != TABLES or MAX_RUNTIME_TAG not in run.tags:
+        return now - created < IN_PROGRESS_TRUSTED_FOR
+    if run.status is DagsterRunStatus.QUEUED:
         return True
-    seconds = record.dagster_run.tags.get(MAX_RUNTIME_TAG)
-    longest = dt.timedelta(seconds=float(seconds)) if seconds else IN_PROGRESS_TRUSTED_FOR
-    created = record.create_timestamp.replace(tzinfo=dt.UTC)
     begun = dt.datetime.fromtimestamp(record.start_time, dt.UTC) if record.start_time else created
-    return now - begun < longest
+    return now - begun < dt.timedelta(seconds=float(run.tags[MAX_RUNTIME_TAG]))

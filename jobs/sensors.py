@@ -1,4 +1,4 @@
-"""The sensors: a wake-up for new objects, and the one that evaluates automation conditions."""
+"""The sensors: a wake-up for new objects, the one that evaluates automation conditions, and those of other modules."""
 
 import datetime as dt
 
@@ -10,6 +10,7 @@ from jobs.pending import PendingWork, recently_pending_work
 from jobs.requests import present, run_requests
 from jobs.run_limits import ML_RUN
 from jobs.table_jobs import TABLE_JOBS
+from jobs.timeliness import in_time
 from qpipe_assets.connection import connect
 from qpipe_assets.partitions import MOLECULE_PARTITIONS, molecule
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
@@ -30,8 +31,8 @@ def new_objects(
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at the store and the ledger; molecules that are new become partitions."""
     pending = recently_pending_work(connect(object_store, lakehouse))
-    present = set(context.instance.get_dynamic_partitions(MOLECULE_PARTITIONS))
-    missing = [key for key in (*catalogue(), *(work.molecule for work in pending)) if key not in present]
+    known = set(context.instance.get_dynamic_partitions(MOLECULE_PARTITIONS))
+    missing = [key for key in (*catalogue(), *(work.molecule for work in pending)) if key not in known]
     mine = [work for work in pending if not _is_left_to_automation(work)]
     requests = run_requests(context.instance, mine, TABLE_JOBS)
     for work in pending:
@@ -58,4 +59,4 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Keeps the ML tables up to date with the tables they are made of.",
 )
 
-SENSORS = [new_objects, automation, lost_runs]
+SENSORS = [new_objects, automation, lost_runs, in_time]

@@ -38,6 +38,9 @@ EXPORT_RETRIES = CappedRetries(max_retries=1, delay=600, backoff=dg.Backoff.EXPO
 NO_RETRIES_TAG = "qpipe/no_retries"
 """Tag of a run that somebody waits for (the demo): every error ends it at once."""
 
+_WRONG = (ValueError, LookupError, TypeError)
+"""Errors of input, configuration or code: none is a service's."""
+
 _OVER = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
 
 
@@ -71,6 +74,6 @@ def refused_input_is_final(context: dg.AssetExecutionContext) -> Iterator[None]:
     except dg.Failure:
         raise
     except Exception as error:
-        if isinstance(error, ValueError | StagingLostError | FanOutError) or NO_RETRIES_TAG in context.run.tags:
+        if isinstance(error, (*_WRONG, StagingLostError, FanOutError)) or NO_RETRIES_TAG in context.run.tags:
             raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
         raise

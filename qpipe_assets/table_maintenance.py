@@ -1,6 +1,7 @@
 """Maintenance of the tables as an asset of its own: small files, old snapshots and orphan files, all tables at once."""
 
 import dataclasses
+import datetime as dt
 
 import dagster as dg
 from pydantic import Field
@@ -19,7 +20,13 @@ class TableMaintenanceConfig(dg.Config):
 
 
 # No dependency on the tables: an edge to a molecule's partition would ask for maintenance after every batch.
-@dg.asset(group_name="maintenance", kinds={"iceberg"}, retry_policy=RETRIES)
+@dg.asset(
+    group_name="maintenance",
+    kinds={"iceberg"},
+    retry_policy=RETRIES,
+    # Every night at 5: late where it has not run by half past six.
+    freshness_policy=dg.FreshnessPolicy.cron("30 6 * * *", dt.timedelta(hours=1, minutes=30)),
+)
 def table_maintenance(
     context: dg.AssetExecutionContext,
     config: TableMaintenanceConfig,

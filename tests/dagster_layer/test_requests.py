@@ -13,7 +13,7 @@ from dagster._core.remote_origin import RemoteJobOrigin
 from jobs.jobs import JOBS
 from jobs.pending import pending_work
 from jobs.requests import FINGERPRINT_TAG, IN_PROGRESS_TRUSTED_FOR, back_off, run_requests
-from jobs.run_limits import MAX_RUNTIME_TAG
+from jobs.run_limits import MAX_RUNTIME_TAG, WHOLE_RUN
 from jobs.schedules import quantum_feature_processing_daily, quantum_ml_feature_processing_daily
 from jobs.sensors import LEFT_TO_AUTOMATION_FOR, new_objects
 from qpipe_assets.partitions import MOLECULE_PARTITIONS, RANGE_TAGS
@@ -141,17 +141,26 @@ def test_a_run_that_waits_between_two_attempts_is_in_progress_for_as_long_as_it_
     deployment: Deployment,
 ) -> None:
     deployment.drop(1)
-    record_run(deployment, DagsterRunStatus.STARTED, tags={MAX_RUNTIME_TAG: "14400"})
-    assert requests(deployment, dt.timedelta(hours=3)) == {}
-    assert set(requests(deployment, dt.timedelta(hours=4) + SOON)) == {"LiH"}
+    record_run(deployment, DagsterRunStatus.STARTED, tags=WHOLE_RUN)
+    longest = dt.timedelta(seconds=float(WHOLE_RUN[MAX_RUNTIME_TAG]))
+    assert requests(deployment, longest - dt.timedelta(minutes=5)) == {}
+    assert set(requests(deployment, longest + SOON)) == {"LiH"}
 
 
 def test_a_run_in_the_queue_is_never_asked_for_again(deployment: Deployment) -> None:
     deployment.drop(1)
-    record_run(
-        deployment, DagsterRunStatus.QUEUED, remote_job_origin=RemoteJobOrigin(REPOSITORY, "molecule_processing")
-    )
+    queued = {"remote_job_origin": RemoteJobOrigin(REPOSITORY, "molecule_processing"), "tags": WHOLE_RUN}
+    record_run(deployment, DagsterRunStatus.QUEUED, **queued)
     assert requests(deployment, dt.timedelta(days=3)) == {}
+
+
+def test_a_campaign_that_computes_or_waits_for_its_lane_stops_nobody_for_longer_than_an_hour(
+    deployment: Deployment,
+) -> None:
+    deployment.drop(1)
+    record_run(deployment, DagsterRunStatus.STARTED, job_name="vqe_experiment", tags={MAX_RUNTIME_TAG: "108000"})
+    assert requests(deployment) == {}
+    assert set(requests(deployment, IN_PROGRESS_TRUSTED_FOR + SOON)) == {"LiH"}
 
 
 def test_a_failed_run_is_asked_for_again_after_a_rest_under_another_key(deployment: Deployment) -> None:

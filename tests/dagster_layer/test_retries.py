@@ -54,7 +54,9 @@ def test_a_store_that_comes_back_lets_the_run_succeed(instance: dg.DagsterInstan
     assert result.success and waits == [0.01]
 
 
-@pytest.mark.parametrize("error", [ValueError("no such column"), dg.Failure("refused", allow_retries=False)])
+@pytest.mark.parametrize(
+    "error", [ValueError("no such column"), KeyError("no table x"), dg.Failure("refused", allow_retries=False)]
+)
 def test_bad_input_is_final(instance: dg.DagsterInstance, error: Exception) -> None:
     def refuse(_: dg.AssetExecutionContext) -> None:
         raise error
