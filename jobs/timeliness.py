@@ -16,6 +16,9 @@ from jobs.requests import present
 from qpipe_assets.connection import connect
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
+from qpipe_resources.notify.delivery import deliver
+from qpipe_resources.notify.notification import Listing, Notification
+from qpipe_resources.notify.settings import NONE, load_notify_settings
 
 ROWS_IN_TIME = dg.AssetCheckKey(dg.AssetKey(schemas.PROCESSING_METADATA.name), "rows_in_time")
 FEATURES_IN_TIME = dg.AssetCheckKey(dg.AssetKey(schemas.ML_NAMES[-1]), "features_in_time")
@@ -68,10 +71,37 @@ def in_time(
     state = json.dumps({"day": str(now.date()), **{key.name: not waiting for key, waiting in found.items()}})
     if state == context.cursor:
         return dg.SkipReason("reported before")
+    _tell(context, {key: found[key] for key in WITHIN if found[key] and _was_in_time(context.cursor, key)})
     events = [
         dg.AssetCheckEvaluation(asset_key=key.asset_key, check_name=key.name, **_verdict(key, found)) for key in WITHIN
     ]
     return dg.SensorResult(asset_events=events, cursor=state)
+
+
+def _was_in_time(cursor: str | None, key: dg.AssetCheckKey) -> bool:
+    return bool(json.loads(cursor)[key.name]) if cursor else True
+
+
+def _tell(context: dg.SensorEvaluationContext, newly_late: Late) -> None:
+    """Tell whoever is told of failures that something has become late: once, not at each look."""
+    settings = load_notify_settings()
+    if not (newly_late and settings.enabled) or settings.failure == (NONE,):
+        return
+    lines = [f"Not so: {MEANING[key]}" for key in newly_late]
+    lines.append("What to do: see the last runs of these molecules; `qpipe doctor` looks at the services.")
+    rows = [{"check": key.name, **row} for key, waiting in newly_late.items() for row in waiting]
+    molecules = sorted({row["molecule"] for row in rows})
+    told = Notification(
+        "late",
+        f"qpipe: late in the tables ({', '.join(molecules)})",
+        lines,
+        [Listing("What waits", rows)],
+        link=settings.ui_url,
+        facts={"molecules": molecules},
+    )
+    for channel, error in deliver(told, settings).items():
+        if error:
+            context.log.error(f"{channel} is lost: {error}")
 
 
 def _verdict(key: dg.AssetCheckKey, found: Late) -> dict[str, Any]:

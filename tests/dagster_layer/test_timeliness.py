@@ -57,6 +57,25 @@ def test_an_object_that_waits_for_over_an_hour_and_a_half_is_late_until_it_is_in
     assert look(sensor) == {"rows_in_time": True, "features_in_time": True}
 
 
+def test_who_is_told_of_failures_is_told_once_of_what_has_become_late(
+    persistent: Deployment, sensor: dg.SensorEvaluationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("jobs.timeliness.deliver", lambda notification, settings: told.append(notification) or {})
+    persistent.drop(1)
+    in_hours(monkeypatch, 48)
+    look(sensor)
+    assert told == [], "nobody is named"
+    monkeypatch.setenv("QPIPE_NOTIFY_EMAIL_TO", "lab@example.com")
+    for hours, cursor in ((48, ""), (72, None)):
+        if cursor is not None:
+            sensor.update_cursor(cursor)
+        in_hours(monkeypatch, hours)
+        assert look(sensor) == {"rows_in_time": False, "features_in_time": True}
+    [notification] = told
+    assert (notification.kind, notification.subject) == ("late", "qpipe: late in the tables (LiH)")
+
+
 def test_a_batch_that_the_ml_tables_lack_for_over_45_minutes_is_late(
     persistent: Deployment, sensor: dg.SensorEvaluationContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
