@@ -11,6 +11,9 @@ from jobs.notify.facts import FailedStep, failures_of, written_by
 from qpipe_assets.partitions import molecules_of_run
 from qpipe_resources.notify.notification import Listing, Notification
 
+MOST_ASSETS = 3
+"""Assets that are named of a run that makes several."""
+
 Energies = Callable[[Sequence[str]], list[dict[str, Any]]]
 """Gives the best energies of molecules; may raise."""
 
@@ -24,7 +27,7 @@ def told_of_success(
     written = written_by(instance, run)
     about = ", ".join(written.molecules) or "no molecule in particular"
     new = written.rows.get("vqe_results", 0)
-    lines = [f"Job {run.job_name} succeeded: {about}.", f"New runs in the tables: {new}."]
+    lines = [f"{_name(run)} succeeded: {about}.", f"New runs in the tables: {new}."]
     listings = [Listing("Rows added by table", [{"table": t, "rows": n} for t, n in written.rows.items()])]
     if written.campaigns:
         listings.append(Listing("VQE runs", written.campaigns))
@@ -38,7 +41,12 @@ def told_of_success(
             listings.append(Listing("Best energies (Hartree; error against the exact energy in mHartree)", best))
     facts = _facts(run, written.molecules) | {"new_runs": new, "rows": written.rows, "best_energies": best}
     return Notification(
-        "success", f"qpipe: {run.job_name} succeeded ({about})", lines, listings, link=link, facts=facts
+        "success",
+        f"qpipe: {_name(run)} succeeded ({about})",
+        lines,
+        listings,
+        link=link,
+        facts=facts,
     )
 
 
@@ -52,11 +60,11 @@ def told_of_failure(
         FailedStep(step.step, hide(step.reason), step.after_retries) for step in failures_of(instance, run.run_id)
     ]
     steps = ", ".join(step.step for step in failed if step.step) or "none: the run itself was given up"
-    lines = [f"Job {run.job_name} failed: {about}.", f"Steps that failed: {steps}.", *advice(failed), _RUNBOOK]
+    lines = [f"{_name(run)} failed: {about}.", f"Steps that failed: {steps}.", *advice(failed), _RUNBOOK]
     details = "\n\n".join(f"{step.step or 'run'}:\n{step.reason}" for step in failed)
     errors = [{"step": step.step, "reason": step.reason} for step in failed]
     facts = _facts(run, molecules) | {"errors": errors}
-    subject = f"qpipe: {run.job_name} FAILED ({about})"
+    subject = f"qpipe: {_name(run)} FAILED ({about})"
     return Notification("failure", subject, lines, details=details, link=link, facts=facts)
 
 
@@ -83,6 +91,15 @@ def advice(failed: Sequence[FailedStep]) -> list[str]:
             "at the services. Nothing is half done: launch it again, or wait for the sensor."
         )
     return said
+
+
+def _name(run: dg.DagsterRun) -> str:
+    """A run's job; what it makes where it is none of ours, as those of the automation and of the UI are."""
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    names = sorted(key.path[-1] for key in run.asset_selection or ())
+    more = [f"{len(names) - MOST_ASSETS} more"] if len(names) > MOST_ASSETS else []
+    return f"materialization of {', '.join([*names[:MOST_ASSETS], *more]) or 'assets'}"
 
 
 def _facts(run: dg.DagsterRun, molecules: Sequence[str]) -> dict[str, Any]:

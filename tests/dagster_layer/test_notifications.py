@@ -13,6 +13,7 @@ import pytest
 from jobs.definitions import build_defs
 from jobs.notify.secrets import hide_secrets
 from jobs.notify.sensors import NOTIFIED_TAG, WILL_RETRY_TAG
+from qpipe_assets.tables import schemas
 from qpipe_assets.tables.ingest import Ingest
 from qpipe_resources.deployment import resources_for
 from qpipe_resources.notify.settings import NotifySettingsError
@@ -156,6 +157,16 @@ def test_tables_that_cannot_be_asked_do_not_keep_the_success_from_being_told(
     monkeypatch.setattr("jobs.notify.sensors.best_energies", down)
     tell(deployment, SUCCESS, run_id)
     assert "could not be asked for the best energies: OSError: the catalog does not answer" in text_of(mailbox)
+
+
+def test_a_run_of_the_automation_is_called_by_what_it_makes(deployment: Deployment, mailbox: Mailbox) -> None:
+    selected = {dg.AssetKey(name) for name in schemas.ML_NAMES}
+    run = dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=selected, tags={"dagster/partition": "LiH"})
+    deployment.instance.report_run_failed(deployment.instance.add_run(run), "Exceeded maximum runtime of 6300 seconds.")
+    tell(deployment, FAILURE, run.run_id)
+    making = "materialization of ml_iteration_features, ml_run_summary"
+    assert mailbox.messages[0]["Subject"].strip() == f"qpipe: {making} FAILED (LiH)"
+    assert "Exceeded maximum runtime of 6300 seconds." in text_of(mailbox)
 
 
 def test_the_sensors_are_off_unless_somebody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
