@@ -24,7 +24,10 @@ from qpipe_resources.notify.settings import (
 )
 
 NOTIFIED_TAG = "qpipe/notified"
-"""Tag of a run that was told of; set before it is, so that no restart of the daemon tells twice."""
+"""Tag of a run that was told of, with its identity, because a run that is launched again inherits its tags.
+
+It is set before anything is sent, so that no restart of the daemon tells twice.
+"""
 WILL_RETRY_TAG = "dagster/will_retry"
 """Tag by which Dagster says that a failed run will be launched again: the last attempt is told."""
 _SECONDS = 15
@@ -108,7 +111,7 @@ def _not_told(settings: NotifySettings, run: dg.DagsterRun, *, succeeded: bool) 
     """Why nobody is told of the run; empty where somebody is."""
     if not settings.enabled:
         return f"nobody is to be told: set {VARIABLES['email_to']} or {VARIABLES['webhook']}"
-    if NOTIFIED_TAG in run.tags:
+    if run.tags.get(NOTIFIED_TAG) == run.run_id:
         return f"run {run.run_id} was told of before"
     if not settings.wants(run.job_name, succeeded):
         return f"nobody wants to be told of {run.job_name}"
@@ -118,7 +121,7 @@ def _not_told(settings: NotifySettings, run: dg.DagsterRun, *, succeeded: bool) 
 
 
 def _note(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    instance.add_run_tags(run.run_id, {NOTIFIED_TAG: "true"})
+    instance.add_run_tags(run.run_id, {NOTIFIED_TAG: run.run_id})
 
 
 def _link(settings: NotifySettings, run: dg.DagsterRun) -> str:

@@ -93,6 +93,19 @@ def test_a_run_is_told_of_once(deployment: Deployment, mailbox: Mailbox) -> None
     assert len(mailbox.messages) == 1
 
 
+def test_a_run_that_is_launched_again_with_the_tags_of_the_first_is_told_of_too(
+    deployment: Deployment, mailbox: Mailbox
+) -> None:
+    first = deployment.instance.add_run(dg.DagsterRun(job_name="maintenance"))
+    deployment.instance.report_run_failed(first, "its machine was switched off")
+    tell(deployment, FAILURE, first.run_id)
+    tags = deployment.instance.get_run_by_id(first.run_id).tags  # type: ignore[union-attr]
+    again = deployment.instance.add_run(dg.DagsterRun(job_name="maintenance", tags=dict(tags)))
+    deployment.instance.report_run_failed(again, "its machine was switched off")
+    tell(deployment, FAILURE, again.run_id)
+    assert len(mailbox.messages) == 2
+
+
 def test_failure_is_told_with_step_reason_remedy_and_link_but_no_secret(
     deployment: Deployment, mailbox: Mailbox, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +155,7 @@ def test_a_server_that_is_down_neither_fails_the_sensor_nor_is_asked_again(
     said = [entry.dagster_event.message for entry in deployment.instance.all_logs(run_id) if entry.dagster_event]
     assert any(message and message.startswith("told of ") for message in said), "the run's own log says it"
     run = deployment.instance.get_run_by_id(run_id)
-    assert run is not None and run.is_success and run.tags[NOTIFIED_TAG] == "true"
+    assert run is not None and run.is_success and run.tags[NOTIFIED_TAG] == run_id
     assert "was told of before" in tell(deployment, SUCCESS, run_id)
 
 
