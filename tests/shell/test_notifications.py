@@ -54,7 +54,7 @@ def test_one_run_that_succeeds_and_one_that_fails_are_a_mail_each(tmp_path: Path
             (folder / "1-LiH.json").write_text(json.dumps(plain_record(1, "LiH")))
             launch(daemon, "maintenance", {"ops": {"table_maintenance": {"config": {"tables": ["no_such_table"]}}}})
             wait_for(lambda: len(mailbox.messages) >= 2, "both mails", 240)
-            time.sleep(35)  # another look of each sensor
+            time.sleep(20)  # another look of each sensor
     subjects = sorted(message["Subject"] for message in mailbox.messages)
     assert subjects == [
         "qpipe: maintenance FAILED (no molecule in particular)",
