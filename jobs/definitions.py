@@ -12,8 +12,10 @@ from jobs.batch_generation import BATCH_JOBS
 from jobs.export_job import export_job, export_schedules
 from jobs.jobs import JOBS, maintenance
 from jobs.landing_sink import landing_sink
+from jobs.notify.sensors import notification_sensors
 from jobs.schedules import SCHEDULES
 from jobs.sensors import SENSORS
+from jobs.timeliness import timeliness_checks
 from qpipe_assets.checks import CHECKS
 from qpipe_assets.ml_tables import ml_tables
 from qpipe_assets.normalized_tables import normalized_tables, processing_metadata
@@ -24,6 +26,7 @@ from qpipe_assets.table_maintenance import table_maintenance
 from qpipe_assets.vqe_runs import vqe_runs
 from qpipe_resources.deployment import resources_for
 from qpipe_resources.export_settings import load_export_settings
+from qpipe_resources.notify.settings import load_notify_settings
 from qpipe_resources.settings import load_settings
 
 ASSETS = [vqe_runs, raw_vqe_objects, normalized_tables, processing_metadata, ml_tables, table_maintenance, r2_export]
@@ -38,16 +41,18 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     Raises:
         SettingsError: the environment cannot be used.
         ExportSettingsError: a setting of the export cannot be used.
+        NotifySettingsError: the settings of the notifications cannot be used.
     """
     settings = load_settings()
     export_settings = load_export_settings()
     r2_sync = export_job(export_settings)
+    all_jobs: list[Any] = [*JOBS, *BATCH_JOBS, maintenance, landing_sink, r2_sync]
     return dg.Definitions(
         assets=ASSETS,
-        asset_checks=CHECKS,
-        jobs=[*JOBS, *BATCH_JOBS, maintenance, landing_sink, r2_sync],
+        asset_checks=[*CHECKS, timeliness_checks],
+        jobs=all_jobs,
         schedules=[*SCHEDULES, *export_schedules(export_settings, r2_sync)],
-        sensors=SENSORS,
+        sensors=[*SENSORS, *notification_sensors(load_notify_settings(), all_jobs)],
         # One process a run: a process for each of its small steps would import everything again (ten times slower).
         executor=dg.in_process_executor,
         resources={**resources_for(settings.env, settings.engine), **(resource_overrides or {})},

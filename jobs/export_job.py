@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from jobs.run_limits import MAX_RUNTIME_TAG
+from qpipe_assets.retries import EXPORT_RETRIES
 from qpipe_resources.export_settings import ExportSettings
 
 
@@ -12,7 +14,7 @@ def export_job(settings: ExportSettings) -> dg.UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         "r2_sync",
         selection=dg.AssetSelection.assets("r2_export"),
-        tags={"dagster/max_runtime": str(settings.timeout_seconds)},
+        tags={MAX_RUNTIME_TAG: str(settings.timeout_seconds + round(EXPORT_RETRIES.waits))},
         description="A consistent snapshot of the ML tables to QPIPE_EXPORT_TARGET, incrementally.",
     )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qpipe_assets.tables import schemas
 
 if TYPE_CHECKING:
     from qpipe_assets.tables.installation import Installation
+    from qpipe_assets.tables.ledger_tables import Batch
+    from qpipe_resources.object_store import ObjectInfo
 
 WHOLE_EVERY = 3600.0
 """Seconds between two full listings of a bucket by the same process."""
@@ -27,6 +29,16 @@ class PendingWork:
     new_objects: int
     unfinished: int
     fingerprint: str
+    tables_since: dt.datetime | None = None
+    """Since when the nine tables lack something: an object that landed, a batch that was begun."""
+    features_since: dt.datetime | None = None
+    """Since when the ML tables lack a batch that the nine tables have, by the batch's beginning."""
+    rebuild: bool = False
+
+    @property
+    def waits_for_tables(self) -> bool:
+        """Whether the nine tables lack something; otherwise only the ML tables do."""
+        return self.rebuild or self.tables_since is not None
 
     @property
     def reason(self) -> str:
@@ -65,28 +77,44 @@ def recently_pending_work(installation: Installation) -> list[PendingWork]:
     return found
 
 
-def _new_objects(installation: Installation, since: dt.date | None) -> dict[str, list[tuple[str, str]]]:
+def _new_objects(installation: Installation, since: dt.date | None) -> dict[str, list[ObjectInfo]]:
     listed = installation.discovery.by_molecule(since)
     keys = (info.key for objects in listed.values() for info in objects)
     looked_at = installation.ledger.looked_at(keys, installation.limits.max_object_bytes)
     new = {
-        molecule: sorted({(info.key, info.etag) for info in objects} - looked_at)
+        molecule: [info for info in objects if (info.key, info.etag) not in looked_at]
         for molecule, objects in listed.items()
     }
-    return {molecule: versions for molecule, versions in new.items() if versions}
+    return {molecule: objects for molecule, objects in new.items() if objects}
 
 
-def _unfinished(installation: Installation, molecule: str, pending: bool) -> list[str]:
-    """Identities of the molecule's unfinished batches and rebuild."""
+@dataclass(frozen=True)
+class _Unfinished:
+    """A molecule's batches and rebuild that are not through."""
+
+    open: list[Batch] = field(default_factory=list)
+    without_features: list[Batch] = field(default_factory=list)
+    rebuild: str | None = None
+
+
+def _unfinished(installation: Installation, molecule: str, pending: bool) -> _Unfinished:
     if not pending:
-        return []
+        return _Unfinished()
     ledger = installation.ledger
-    batches = ledger.open_batches(molecule)
-    for table in schemas.ML_NAMES:
-        batches += ledger.done_batches_without(molecule, table)
-    return sorted({batch.batch_id for batch in batches} | {ledger.open_rebuild(molecule) or ""} - {""})
+    lacking = [batch for table in schemas.ML_NAMES for batch in ledger.done_batches_without(molecule, table)]
+    return _Unfinished(ledger.open_batches(molecule), lacking, ledger.open_rebuild(molecule))
 
 
-def _of_molecule(molecule: str, new: list[tuple[str, str]], unfinished: list[str]) -> PendingWork:
-    fingerprint = hashlib.sha256(repr((molecule, new, unfinished)).encode()).hexdigest()[:20]
-    return PendingWork(molecule, len(new), len(unfinished), fingerprint)
+def _of_molecule(molecule: str, new: list[ObjectInfo], unfinished: _Unfinished) -> PendingWork:
+    versions = sorted({(info.key, info.etag) for info in new})
+    batches = {batch.batch_id for batch in (*unfinished.open, *unfinished.without_features)}
+    identities = sorted(batches | {unfinished.rebuild or ""} - {""})
+    return PendingWork(
+        molecule,
+        len(versions),
+        len(identities),
+        hashlib.sha256(repr((molecule, versions, identities)).encode()).hexdigest()[:20],
+        tables_since=min((*(info.modified for info in new), *(batch.at for batch in unfinished.open)), default=None),
+        features_since=min((batch.at for batch in unfinished.without_features), default=None),
+        rebuild=unfinished.rebuild is not None,
+    )

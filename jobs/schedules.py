@@ -1,34 +1,50 @@
-"""The schedules: a daily reconciliation for molecules with something to do, nightly maintenance, the sink's runs."""
+"""The schedules: tables and ML tables every night where something is new, nightly maintenance, the sink's runs.
 
-import datetime as dt
+A tick that was missed because no daemon ran is made up for once, never once for each night: each asks what is left.
+"""
 
 import dagster as dg
 
-from jobs.batch_generation import BATCH_JOBS
-from jobs.jobs import JOBS, maintenance, molecule_processing
+from jobs.jobs import maintenance, quantum_feature_processing, quantum_ml_feature_processing
 from jobs.landing_sink import landing_sink
 from jobs.pending import pending_work
-from jobs.requests import IN_PROGRESS, IN_PROGRESS_TRUSTED_FOR, run_requests
+from jobs.requests import IN_PROGRESS, failures_in_a_row, is_trusted, rest_of_new_work_over, run_requests
+from jobs.table_jobs import TABLE_JOBS
 from qpipe_assets.connection import connect
 from qpipe_assets.partitions import add_molecules
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 
 
 @dg.schedule(
-    job=molecule_processing,
+    job=quantum_feature_processing,
     cron_schedule="0 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night: molecules with new objects, unfinished batches or missing ML rows.",
+    description="Every night: the nine tables of molecules with new objects or unfinished batches.",
 )
-def daily_processing(
+def quantum_feature_processing_daily(
     context: dg.ScheduleEvaluationContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Ask for what the sensor has missed or given a rest."""
+    """Ask for what the sensor has missed or given a rest; the ML tables follow by themselves."""
+    waiting = [work for work in pending_work(connect(object_store, lakehouse)) if work.waits_for_tables]
+    add_molecules(context.instance, [work.molecule for work in waiting])
+    return run_requests(context.instance, waiting, TABLE_JOBS) or dg.SkipReason("nothing new, nothing unfinished")
+
+
+@dg.schedule(
+    job=quantum_ml_feature_processing,
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night, after the nine tables: the ML tables of molecules with finished batches that they lack.",
+)
+def quantum_ml_feature_processing_daily(
+    context: dg.ScheduleEvaluationContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Ask for what neither automation nor sensor has brought about; molecules whose tables wait are left out."""
     pending = pending_work(connect(object_store, lakehouse))
-    add_molecules(context.instance, [work.molecule for work in pending])
-    requests = run_requests(context.instance, pending, [job.name for job in (*JOBS, *BATCH_JOBS)])
-    return requests or dg.SkipReason("nothing new, nothing unfinished")
+    waiting = [work for work in pending if work.features_since and not work.waits_for_tables]
+    return run_requests(context.instance, waiting, TABLE_JOBS) or dg.SkipReason("the ML tables have all batches")
 
 
 @dg.schedule(
@@ -40,10 +56,12 @@ def daily_processing(
 )
 def landing(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for a run of the sink, unless one is under way that is not long dead: two take the work from each other."""
-    trusted_since = context.scheduled_execution_time - IN_PROGRESS_TRUSTED_FOR
+    runs, now = dg.RunsFilter(job_name=landing_sink.name), context.scheduled_execution_time
     latest = context.instance.get_run_records(dg.RunsFilter(job_name=landing_sink.name, statuses=IN_PROGRESS), limit=1)
-    if any(record.create_timestamp.replace(tzinfo=dt.UTC) > trusted_since for record in latest):
+    if any(is_trusted(record, now) for record in latest):
         return dg.SkipReason("a run of the sink is under way")
+    if now < (rest := rest_of_new_work_over(failures_in_a_row(context.instance, runs))):
+        return dg.SkipReason(f"the sink rests until {rest:%H:%M} after runs that failed")
     return dg.RunRequest()
 
 
@@ -57,4 +75,4 @@ nightly_maintenance = dg.ScheduleDefinition(
     description="Every night: small files of closed days, old snapshots, orphan files.",
 )
 
-SCHEDULES = [daily_processing, landing, nightly_maintenance]
+SCHEDULES = [quantum_feature_processing_daily, quantum_ml_feature_processing_daily, landing, nightly_maintenance]

@@ -57,7 +57,12 @@ def progress_line(progress: Progress, label: str, done: str = "") -> str:
 
 def tag_run(instance: DagsterInstance, run_id: str, campaign: str | None) -> None:
     """Note on a Dagster run which campaign it computes, and in which process."""
-    instance.add_run_tags(run_id, {CAMPAIGN_TAG: campaign or UNNAMED, PROCESS_TAG: f"{run_id}:{_this_process()}"})
+    instance.add_run_tags(run_id, {CAMPAIGN_TAG: campaign or UNNAMED} | process_tag(run_id))
+
+
+def process_tag(run_id: str) -> dict[str, str]:
+    """What notes on a Dagster run that this process executes it."""
+    return {PROCESS_TAG: f"{run_id}:{_this_process()}"}
 
 
 def process_lives(run: DagsterRun) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from qpipe_assets.connection import connect
-from qpipe_assets.retries import RETRIES, refused_input_is_final
+from qpipe_assets.retries import ML_RETRIES, storage_step
 from qpipe_assets.table_metadata import commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, TableEngineResource
@@ -19,7 +19,7 @@ _WHEN_SOURCES_CHANGE = dg.AutomationCondition.eager()
 @dg.multi_asset(
     specs=[table_spec(table, "ml", _WHEN_SOURCES_CHANGE) for table in schemas.ML],
     can_subset=True,
-    retry_policy=RETRIES,
+    retry_policy=ML_RETRIES,
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def ml_tables(
@@ -29,7 +29,7 @@ def ml_tables(
     table_engine: TableEngineResource,
 ) -> Iterator[dg.MaterializeResult]:
     """Build the selected ML tables for every finished batch that they lack."""
-    with refused_input_is_final(context):
+    with storage_step(context):
         installation = connect(object_store, lakehouse, table_engine)
         features = installation.ml_features(context.log.info)
         selected = [table for table in schemas.ML if dg.AssetKey(table.name) in context.selected_asset_keys]

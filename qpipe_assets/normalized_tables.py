@@ -8,7 +8,7 @@ from pydantic import Field
 
 from qpipe_assets.connection import connect
 from qpipe_assets.landing import Landing
-from qpipe_assets.retries import RETRIES, refused_input_is_final
+from qpipe_assets.retries import RETRIES, storage_step
 from qpipe_assets.table_metadata import commit_metadata, table_metadata, table_spec
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource, TableEngineResource
@@ -39,7 +39,7 @@ def normalized_tables(
     table_engine: TableEngineResource,
 ) -> Iterator[dg.MaterializeResult]:
     """Ingest what is new for the molecules into the selected tables; a subset leaves its batches open."""
-    with refused_input_is_final(context):
+    with storage_step(context):
         installation = connect(object_store, lakehouse, table_engine)
         ingest = installation.ingest(context.log.info)
         selected = [table for table in schemas.NORMALIZED if dg.AssetKey(table.name) in context.selected_asset_keys]
@@ -77,7 +77,7 @@ def processing_metadata(
     context: dg.AssetExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> dg.MaterializeResult:
     """Report the audit of the molecules' batches: the newest row, and the batches that are still open."""
-    with refused_input_is_final(context):
+    with storage_step(context):
         installation = connect(object_store, lakehouse)
         table = schemas.PROCESSING_METADATA
         for partition in context.partition_keys:

@@ -6,13 +6,10 @@ import dagster as dg
 from pydantic import Field
 
 from qpipe_assets.connection import connect
-from qpipe_assets.retries import refused_input_is_final
+from qpipe_assets.retries import EXPORT_RETRIES, storage_step
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 from qpipe_resources.export_settings import load_export_settings
-
-RETRY_ONCE = dg.RetryPolicy(max_retries=1, delay=600)
-"""After ten minutes: what has arrived by then is not written again."""
 
 
 class ExportConfig(dg.Config):
@@ -33,7 +30,7 @@ class ExportConfig(dg.Config):
 
 
 # Lineage only: whatever the tables hold now is exported, and no run of theirs is waited for.
-@dg.asset(group_name="export", kinds={"parquet", "iceberg"}, deps=list(schemas.ML_NAMES), retry_policy=RETRY_ONCE)
+@dg.asset(group_name="export", kinds={"parquet", "iceberg"}, deps=list(schemas.ML_NAMES), retry_policy=EXPORT_RETRIES)
 def r2_export(
     context: dg.AssetExecutionContext,
     config: ExportConfig,
@@ -48,7 +45,7 @@ def r2_export(
     from qpipe_assets.exports.target import open_target
     from qpipe_assets.exports.verification import verify
 
-    with refused_input_is_final(context):
+    with storage_step(context):
         if config.format not in list(Format):
             raise ExportRefusedError(f"format {config.format!r}: expected one of {', '.join(Format)}")
         settings = load_export_settings()

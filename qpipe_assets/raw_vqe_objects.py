@@ -7,7 +7,7 @@ import dagster as dg
 
 from qpipe_assets.connection import connect
 from qpipe_assets.partitions import molecule
-from qpipe_assets.retries import RETRIES, refused_input_is_final
+from qpipe_assets.retries import RETRIES, storage_step
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 
 
@@ -24,7 +24,7 @@ def raw_vqe_objects(
     context: dg.AssetExecutionContext, object_store: ObjectStoreResource, lakehouse: LakehouseResource
 ) -> dg.MaterializeResult:
     """List the objects; the data version changes exactly when a key or an etag does."""
-    with refused_input_is_final(context):
+    with storage_step(context):
         installation = connect(object_store, lakehouse)
         quarantined = installation.discovery.quarantined()
         versions = hashlib.sha256()

@@ -1,12 +1,13 @@
 """Maintenance of the tables as an asset of its own: small files, old snapshots and orphan files, all tables at once."""
 
 import dataclasses
+import datetime as dt
 
 import dagster as dg
 from pydantic import Field
 
 from qpipe_assets.connection import connect
-from qpipe_assets.retries import RETRIES, refused_input_is_final
+from qpipe_assets.retries import RETRIES, storage_step
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
 
@@ -19,7 +20,13 @@ class TableMaintenanceConfig(dg.Config):
 
 
 # No dependency on the tables: an edge to a molecule's partition would ask for maintenance after every batch.
-@dg.asset(group_name="maintenance", kinds={"iceberg"}, retry_policy=RETRIES)
+@dg.asset(
+    group_name="maintenance",
+    kinds={"iceberg"},
+    retry_policy=RETRIES,
+    # Every night at 5: late where it has not run by half past six.
+    freshness_policy=dg.FreshnessPolicy.cron("30 6 * * *", dt.timedelta(hours=1, minutes=30)),
+)
 def table_maintenance(
     context: dg.AssetExecutionContext,
     config: TableMaintenanceConfig,
@@ -27,7 +34,7 @@ def table_maintenance(
     lakehouse: LakehouseResource,
 ) -> dg.MaterializeResult:
     """Compact closed partitions, expire snapshots with tag retention, remove orphan files; never an open batch's."""
-    with refused_input_is_final(context):
+    with storage_step(context):
         maintenance = connect(object_store, lakehouse).maintenance(context.log.info)
         upkeep = maintenance.run(config.tables or schemas.names(schemas.ALL), dry_run=config.dry_run)
         records = [dg.TableRecord(dataclasses.asdict(table)) for table in upkeep]

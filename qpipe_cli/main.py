@@ -19,6 +19,7 @@ from qpipe_cli import (
     home,
     maintain,
     molecules,
+    notify,
     replay,
     report,
     scan,
@@ -47,6 +48,7 @@ app.command()(backup.restore)
 app.command()(home.home)
 app.command()(doctor.doctor)
 app.command()(exporter.exporter)
+app.command()(notify.notify)
 app.command()(demo.demo)
 simulate.register(app)
 scan.register(app)
@@ -61,12 +63,13 @@ def run() -> None:
     from qpipe_resources.errors import ServiceError
     from qpipe_resources.kafka.settings import KafkaSettingsError
     from qpipe_resources.lakehouse_versions import UnknownVersionError
+    from qpipe_resources.notify.settings import NotifySettingsError
     from qpipe_resources.schema_evolution import SchemaRefusedError
     from qpipe_resources.settings import SettingsError
 
     try:
         app()
-    except (SettingsError, KafkaSettingsError, UnknownVersionError, SchemaRefusedError) as error:
+    except (SettingsError, KafkaSettingsError, NotifySettingsError, UnknownVersionError, SchemaRefusedError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except ServiceError as error:

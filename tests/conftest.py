@@ -52,7 +52,16 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
 }
 """Markers of tests that need what a fresh machine may lack: whether this machine has it, and how to get it."""
 
-_SETTINGS = ("QPIPE_", "KAFKA_", "SCHEMA_REGISTRY_", "AWS_", "MONITORING_", "PUSHGATEWAY_", "R2_SYNC_")
+_SETTINGS = (
+    "QPIPE_",
+    "KAFKA_",
+    "SCHEMA_REGISTRY_",
+    "AWS_",
+    "MONITORING_",
+    "PUSHGATEWAY_",
+    "R2_SYNC_",
+    "AIRFLOW_",
+)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -11,6 +11,7 @@ from deploy import compose, environment
 from qpipe_assets.tables.documentation import render
 from qpipe_resources import export_settings, exporter_settings
 from qpipe_resources.kafka import settings as kafka_settings
+from qpipe_resources.notify import settings as notify_settings
 from qpipe_resources.settings import Settings, load_settings
 from qpipe_resources.spark import settings as spark_settings
 from simulation import monitor_settings
@@ -24,10 +25,12 @@ OF_CLIENTS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"}
 _OURS = ("QPIPE_", "KAFKA_", "MONITORING_")
 OF_COMPOSE = {name for name in compose.variables() if not name.startswith(_OURS)}
 """Variables of docker-compose.yml alone."""
+SECRET_OF_NOTIFICATIONS = {notify_settings.VARIABLES[name] for name in notify_settings.SECRETS}
 SECRET = {
     *OF_CLIENTS,
     *environment.MADE,
     *(kafka_settings.VARIABLES[name] for name in kafka_settings.SECRETS),
+    *SECRET_OF_NOTIFICATIONS,
     *(export_settings.VARIABLES[name] for name in export_settings.SECRETS),
     "PUSHGATEWAY_URL",
 }
@@ -50,6 +53,7 @@ def test_environment_example_names_every_setting_and_nothing_else() -> None:
     others |= OF_COMPOSE
     others |= {*spark_settings.VARIABLES.values(), *exporter_settings.VARIABLES.values()}
     others |= {*export_settings.VARIABLES.values()}
+    others |= set(notify_settings.VARIABLES.values())
     assert sorted(named) == sorted(ours | others)
 
 
@@ -78,6 +82,7 @@ def _loaded() -> tuple[object, ...]:
         spark_settings.load_spark_settings(),
         exporter_settings.load_exporter_settings(),
         export_settings.load_export_settings(),
+        notify_settings.load_notify_settings(),
     )
 
 

@@ -181,7 +181,7 @@ def test_a_lane_is_a_tag_of_the_run_by_its_molecule_and_no_part_of_the_experimen
     run = deployment.instance.get_run_by_id(result.run_id)
     assert run is not None and run.tags[LANE_TAG] == "gpu2"
     limits = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert limits == [{"key": LANE_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+    assert {"key": LANE_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1} in limits
     batch(deployment, "H2", tier=1, seeds="1", optimizers="COBYLA")
     assert counted(batch(deployment, "H2", tier=1, seeds="1", optimizers="COBYLA", gpu=True, cpu_fallback=True)) == (
         2,

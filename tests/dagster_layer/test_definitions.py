@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import freeze_time
+from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
 
 from jobs.definitions import ASSETS, build_defs, defs
 from qpipe_assets.partitions import MOLECULE_PARTITIONS, add_molecule_file
-from qpipe_assets.r2_export import RETRY_ONCE
 from qpipe_assets.tables import schemas
 from qpipe_resources.settings import SettingsError
 from simulation.molecules import MoleculeError, catalogue
@@ -122,10 +126,44 @@ def test_a_job_runs_what_its_name_says(job: str, first: str, last: str, count: i
     assert definition.partitions_def is not None
 
 
-def test_only_what_depends_on_storage_is_retried() -> None:
-    retried = {op.name: op.retry_policy for asset in ASSETS for op in [asset.op]}
-    assert retried.pop("vqe_runs") is None
-    assert retried.pop("r2_export") == RETRY_ONCE
-    for policy in retried.values():
-        assert policy is not None
-        assert (policy.max_retries, policy.delay, policy.backoff) == (3, 1200, dg.Backoff.EXPONENTIAL)
+MINUTE = 60.0
+
+
+def test_only_what_depends_on_storage_is_retried_after_waits_that_double_up_to_an_hour() -> None:
+    waits = {
+        asset.op.name: asset.op.retry_policy
+        and [asset.op.retry_policy.calculate_delay(n + 1) / MINUTE for n in range(asset.op.retry_policy.max_retries)]
+        for asset in ASSETS
+    }
+    assert waits.pop("vqe_runs") is None
+    assert waits.pop("ml_tables") == [15, 30]
+    assert waits.pop("r2_export") == [10]
+    assert set(map(tuple, waits.values())) == {(20, 40, 60)}
+
+
+def test_runs_that_write_tables_may_work_for_two_hours_and_one_besides_their_waits_and_go_first() -> None:
+    definitions = build_defs()
+    hours = {
+        name: float(definitions.resolve_job_def(name).tags["dagster/max_runtime"]) / 3600
+        for name in ("quantum_feature_processing", "quantum_ml_feature_processing", "molecule_processing")
+    }
+    assert hours == {
+        "quantum_feature_processing": 2 + 2,
+        "quantum_ml_feature_processing": 1 + 0.75,
+        "molecule_processing": 2 + 2 + 1 + 0.75,
+    }
+    assert int(definitions.resolve_job_def("molecule_processing").tags["dagster/priority"]) > 0
+    assert definitions.resolve_sensor_def("automation").run_tags["dagster/max_runtime"] == str(round(1.75 * 3600))
+
+
+def test_a_slot_of_a_run_that_has_ended_is_freed(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        run = instance.add_run(dg.DagsterRun(job_name="vqe_experiment"))
+        instance.event_log_storage.set_concurrency_slots("simulation", 1)
+        assert instance.event_log_storage.claim_concurrency_slot("simulation", run.run_id, "vqe_runs").is_claimed
+        instance.report_run_failed(run, "its machine was switched off")
+        context = SimpleNamespace(instance=instance)
+        with freeze_time(dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2)):
+            list(execute_concurrency_slots_iteration(context, logging.getLogger()))  # type: ignore[arg-type]
+        assert instance.event_log_storage.get_concurrency_info("simulation").active_slot_count == 0

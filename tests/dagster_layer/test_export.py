@@ -46,7 +46,7 @@ def test_the_job_waits_for_no_run_is_bounded_and_retried_once(monkeypatch: pytes
     monkeypatch.setenv("QPIPE_EXPORT_TIMEOUT_SECONDS", "120")
     definitions = build_defs()
     job = definitions.resolve_job_def("r2_sync")
-    assert job.tags["dagster/max_runtime"] == "120"
+    assert job.tags["dagster/max_runtime"] == str(120 + 600)
     assert {key.path[-1] for key in job.asset_layer.selected_asset_keys} == {"r2_export"}
     node = definitions.resolve_asset_graph().get(dg.AssetKey("r2_export"))
     assert {key.path[-1] for key in node.parent_keys} == set(schemas.ML_NAMES)

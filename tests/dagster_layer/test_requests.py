@@ -8,17 +8,20 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.remote_origin import RemoteJobOrigin
 
 from jobs.jobs import JOBS
 from jobs.pending import pending_work
 from jobs.requests import FINGERPRINT_TAG, IN_PROGRESS_TRUSTED_FOR, back_off, run_requests
-from jobs.schedules import daily_processing
-from jobs.sensors import new_objects
+from jobs.run_limits import MAX_RUNTIME_TAG, WHOLE_RUN
+from jobs.schedules import quantum_feature_processing_daily, quantum_ml_feature_processing_daily
+from jobs.sensors import LEFT_TO_AUTOMATION_FOR, new_objects
 from qpipe_assets.partitions import MOLECULE_PARTITIONS, RANGE_TAGS
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import resources_for
 from simulation.molecules import catalogue
 from tests.dagster_layer.conftest import Deployment
+from tests.dagster_layer.test_exporter import REPOSITORY
 
 SOON = dt.timedelta(seconds=1)
 
@@ -134,6 +137,32 @@ def test_a_run_that_died_with_its_machine_does_not_stop_the_molecule_for_ever(de
     assert set(requests(deployment, IN_PROGRESS_TRUSTED_FOR + SOON)) == {"LiH"}
 
 
+def test_a_run_that_waits_between_two_attempts_is_in_progress_for_as_long_as_it_may_take(
+    deployment: Deployment,
+) -> None:
+    deployment.drop(1)
+    record_run(deployment, DagsterRunStatus.STARTED, tags=WHOLE_RUN)
+    longest = dt.timedelta(seconds=float(WHOLE_RUN[MAX_RUNTIME_TAG]))
+    assert requests(deployment, longest - dt.timedelta(minutes=5)) == {}
+    assert set(requests(deployment, longest + SOON)) == {"LiH"}
+
+
+def test_a_run_in_the_queue_is_never_asked_for_again(deployment: Deployment) -> None:
+    deployment.drop(1)
+    queued = {"remote_job_origin": RemoteJobOrigin(REPOSITORY, "molecule_processing"), "tags": WHOLE_RUN}
+    record_run(deployment, DagsterRunStatus.QUEUED, **queued)
+    assert requests(deployment, dt.timedelta(days=3)) == {}
+
+
+def test_a_campaign_that_computes_or_waits_for_its_lane_stops_nobody_for_longer_than_an_hour(
+    deployment: Deployment,
+) -> None:
+    deployment.drop(1)
+    record_run(deployment, DagsterRunStatus.STARTED, job_name="vqe_experiment", tags={MAX_RUNTIME_TAG: "108000"})
+    assert requests(deployment) == {}
+    assert set(requests(deployment, IN_PROGRESS_TRUSTED_FOR + SOON)) == {"LiH"}
+
+
 def test_a_failed_run_is_asked_for_again_after_a_rest_under_another_key(deployment: Deployment) -> None:
     deployment.drop(1)
     first = requests(deployment)["LiH"]
@@ -190,11 +219,37 @@ def test_what_the_sensor_asks_for_turns_the_object_into_rows(persistent: Deploym
     assert tick(persistent).skip_message == "nothing new"
 
 
-def test_the_schedule_asks_only_for_molecules_with_something_to_do(persistent: Deployment) -> None:
-    def ask() -> Any:
-        with dg.build_schedule_context(persistent.instance, resources=dict(resources_for("local"))) as context:
-            return daily_processing(context)
+def ask(schedule: Any, deployment: Deployment) -> Any:
+    with dg.build_schedule_context(deployment.instance, resources=dict(resources_for("local"))) as context:
+        return schedule(context)
 
-    assert ask().skip_message == "nothing new, nothing unfinished"
+
+def test_the_daily_schedule_asks_for_the_nine_tables_of_molecules_with_something_new(persistent: Deployment) -> None:
+    assert quantum_feature_processing_daily.job_name == "quantum_feature_processing"
+    assert ask(quantum_feature_processing_daily, persistent).skip_message == "nothing new, nothing unfinished"
     persistent.drop(1)
-    assert [request.partition_key for request in ask()] == ["LiH"]
+    [request] = ask(quantum_feature_processing_daily, persistent)
+    assert request.partition_key == "LiH"
+    assert persistent.run("quantum_feature_processing", "LiH", tags=request.tags).success
+    assert ask(quantum_feature_processing_daily, persistent).skip_message == "nothing new, nothing unfinished"
+
+
+def test_the_daily_schedule_of_the_ml_tables_waits_for_the_nine(persistent: Deployment) -> None:
+    assert quantum_ml_feature_processing_daily.job_name == "quantum_ml_feature_processing"
+    persistent.drop(1)
+    assert ask(quantum_ml_feature_processing_daily, persistent).skip_message == "the ML tables have all batches"
+    persistent.installation.ingest().run("LiH")
+    [request] = ask(quantum_ml_feature_processing_daily, persistent)
+    assert persistent.run("quantum_ml_feature_processing", request.partition_key, tags=request.tags).success
+    assert ask(quantum_ml_feature_processing_daily, persistent).skip_message == "the ML tables have all batches"
+
+
+def test_what_only_the_ml_tables_lack_is_left_to_the_automation_for_a_while(
+    persistent: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    persistent.drop(1)
+    persistent.installation.ingest().run("LiH")
+    assert isinstance(tick(persistent), dg.SkipReason)
+    later = dt.datetime.now(dt.UTC) + LEFT_TO_AUTOMATION_FOR
+    monkeypatch.setattr("jobs.sensors.present", lambda: later)
+    assert [request.partition_key for request in tick(persistent).run_requests] == ["LiH"]

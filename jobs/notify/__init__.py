@@ -1,0 +1,1 @@
+"""Telling people how runs ended: what is told, and the sensors that tell it."""
