@@ -38,7 +38,7 @@ def test_the_list_gives_the_size_of_every_tier() -> None:
 
 def test_the_status_of_all_tiers_sums_to_their_totals_where_nothing_was_computed(home: Path) -> None:
     found = rows(qpipe("tiers", "status", "--format", "json"))
-    states = ("done", "running", "failed", "pending", "infeasible")
+    states = ("done", "running", "failed", "timed_out", "pending", "infeasible")
     assert [(row["campaign"], sum(row[state] for state in states), row["total"]) for row in found] == [
         ("tier-1", 3200, 3200),
         ("tier-2", 1200, 1200),
@@ -92,6 +92,7 @@ def test_a_campaign_file_is_computed_listed_and_gone_on_with(home: Path, mine: s
         (("run", "-f", "absent.yaml"), "campaign file absent.yaml cannot be read"),
         (("run", "--tier", "1", "--seeds", "x"), "'x' is no seed"),
         (("run", "--tier", "1", "-f", "absent.yaml"), "exclude each other"),
+        (("run", "--tier", "1", "--run-seconds", "0"), "--run-seconds is 0, expected a number of seconds above 0"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(home: Path, arguments: tuple[str, ...], words: str) -> None:
