@@ -13,6 +13,7 @@ from jobs.jobs import JOBS, maintenance
 from jobs.landing_sink import landing_sink
 from jobs.schedules import SCHEDULES
 from jobs.sensors import SENSORS
+from jobs.simulation_pool import declare_simulation_pool
 from qpipe_assets.checks import CHECKS
 from qpipe_assets.ml_tables import ml_tables
 from qpipe_assets.normalized_tables import normalized_tables, processing_metadata
@@ -55,4 +56,5 @@ def defs() -> dg.Definitions:
     if os.environ.get("DAGSTER_HOME"):
         with dg.DagsterInstance.get() as instance:
             add_catalogue(instance)
+            declare_simulation_pool(instance)
     return build_defs()

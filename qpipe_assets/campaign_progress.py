@@ -33,6 +33,8 @@ class Progress(enum.StrEnum):
     """What a log line says of a run."""
 
     STARTED = "started"
+    INTERRUPTED = "interrupted"
+    """Its process died: it waits to be tried once more."""
     FINISHED = "finished"
     COMPUTED = "computed"
     """Computed, and kept in the outbox."""
@@ -146,6 +148,7 @@ class ToldProgress:
             self.latest[line.identity] = line.progress
             if line.progress is Progress.STARTED:
                 started[line.identity] = line.moment
+            if line.progress in (Progress.STARTED, Progress.INTERRUPTED):
                 continue
             self.last_end = max(line.moment, self.last_end or line.moment)
             if line.progress in (Progress.FAILED, Progress.TIMED_OUT):

@@ -52,8 +52,12 @@ class SparkRuns:
         tasks: Iterable[SimulationTask],
         on_start: Callable[[SimulationTask], None] = lambda task: None,
         seconds: float | None = None,
+        on_loss: Callable[[SimulationTask, str], None] = lambda task, reason: None,
     ) -> Generator[Outcome, None, None]:
-        """Compute and land tasks, each in `seconds`; one that could not land comes back as merely finished."""
+        """Compute and land tasks, each in `seconds`; one that could not land comes back as merely finished.
+
+        What an executor loses is repeated by Spark, which tells nobody: `on_loss` is not called.
+        """
         asked = list(tasks)
         for task in asked:
             on_start(task)

@@ -220,7 +220,11 @@ class _Campaign:
             log.info(progress_line(Progress.STARTED, runs[id(task)].label))
             self.count_again()
 
-        results = self.pool.run([task for _, task in tasks], started_one, self.seconds)
+        def lost_one(task: SimulationTask, reason: str) -> None:
+            line = progress_line(Progress.INTERRUPTED, runs[id(task)].label)
+            log.warning(f"{line}: {reason}; it is tried once more")
+
+        results = self.pool.run([task for _, task in tasks], started_one, self.seconds, lost_one)
         with closing(results):
             for number, result in enumerate(results, start=1):
                 run = runs[id(result.task)]

@@ -171,6 +171,7 @@ class WorkerPool(Generic[Task, Result]):
         tasks: Iterable[Task],
         on_start: Callable[[Task], None] = lambda task: None,
         seconds: float | None = None,
+        on_loss: Callable[[Task, str], None] = lambda task, reason: None,
     ) -> Generator[Finished[Task, Result] | Failed[Task], None, None]:
         """Compute tasks, each outcome as soon as it is there; closing the generator early kills what is running.
 
@@ -179,6 +180,7 @@ class WorkerPool(Generic[Task, Result]):
             on_start: called when a task goes to a worker.
             seconds: time limit of each, from when it goes to a worker (which may have to start first); its process is
                 killed then.
+            on_loss: called when the process of a task died and it will be tried once more, with the reason.
         """
         waiting = deque((task, 1) for task in tasks)
         busy: dict[Any, _Held[Task]] = {}
@@ -196,6 +198,7 @@ class WorkerPool(Generic[Task, Result]):
                         self._idle.append(held.worker)
                         yield _outcome(held.task, answer, held.attempt)
                     elif held.attempt < MAX_ATTEMPTS:
+                        on_loss(held.task, f"its process died ({held.worker.death()})")
                         waiting.append((held.task, held.attempt + 1))
                     else:
                         reason = f"its process died {held.attempt} times ({held.worker.death()})"
@@ -303,6 +306,7 @@ def _outcome(task: Any, answer: tuple[bool, Any], attempt: int) -> Finished[Any,
 
 def _serve(pipe: pipes.Connection, threads: int, preload: tuple[str, ...]) -> None:
     """A worker's life: import, then answer tasks until the parent is gone."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which decides
     # Threads of OpenMP that spin while they wait take the cores from the other workers.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"})
@@ -323,6 +327,14 @@ def _serve(pipe: pipes.Connection, threads: int, preload: tuple[str, ...]) -> No
             pipe.send_bytes(answer)
         except BrokenPipeError:
             return
+
+
+def _end_with_the_parent() -> None:
+    """End this process when the parent dies, whatever it computes: it would only be in the next one's way."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 _main_module_lock = threading.Lock()

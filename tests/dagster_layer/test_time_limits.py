@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from jobs.batch_generation import vqe_batch_generation
+from jobs.simulation_pool import declare_simulation_pool
 from qpipe_assets.campaigns.lanes import LANES
 from qpipe_assets.campaigns.selection import select_campaign
 from qpipe_assets.campaigns.status import CampaignStatus, State, campaign_status
@@ -93,3 +94,14 @@ def test_a_campaign_ends_after_thirty_hours_and_waits_behind_all_others_with_a_s
     assert instance["run_monitoring"]["enabled"], "or nobody looks at the limit"
     # Lanes let one run each go ahead.
     assert len(LANES) < instance["concurrency"]["runs"]["max_concurrent_runs"]
+
+
+def test_campaigns_share_one_slot_from_the_first_on_unless_somebody_has_said_otherwise(tmp_path: Path) -> None:
+    settings = {"concurrency": yaml.safe_load((PROJECT / "dagster.yaml").read_text())["concurrency"]}
+    with dg.instance_for_test(overrides=settings, temp_dir=str(tmp_path)) as instance:
+        for expected in ((1, True), (3, False)):
+            declare_simulation_pool(instance)
+            declare_simulation_pool(instance)
+            [limit] = instance.event_log_storage.get_pool_limits()
+            assert (limit.name, limit.limit, limit.from_default) == ("simulation", *expected)
+            instance.event_log_storage.set_concurrency_slots("simulation", 3)
