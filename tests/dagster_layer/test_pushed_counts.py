@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from qpipe_assets.campaign_progress import Progress, ToldLine, ToldProgress
 from qpipe_assets.campaigns import pushed_counts
 from qpipe_assets.campaigns.pushed_counts import Repeated, counts_pushed, lane_counts
 from qpipe_assets.campaigns.selection import select_campaign
@@ -212,3 +213,11 @@ def test_what_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch, ca
     assert time.monotonic() - began < 5
     assert "not waited for any longer" in caplog.text
     released.set()
+
+
+def test_a_run_whose_process_died_alone_waits_again_and_says_nothing_of_an_end() -> None:
+    told = ToldProgress()
+    told.read([ToldLine(Progress.STARTED, "a", 1.0, ""), ToldLine(Progress.INTERRUPTED, "a", 2.0, "its process died")])
+    assert (told.latest, told.last_end, told.computed) == ({"a": Progress.INTERRUPTED}, None, [])
+    told.read([ToldLine(Progress.STARTED, "a", 3.0, ""), ToldLine(Progress.FINISHED, "a", 7.0, "")])
+    assert (told.latest, told.last_end, told.computed) == ({"a": Progress.FINISHED}, 7.0, [(7.0, 4.0)])
