@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from qpipe_assets.campaigns import pushed_counts
 from qpipe_assets.campaigns.pushed_counts import Repeated, counts_pushed, lane_counts
 from qpipe_assets.campaigns.selection import select_campaign
 from qpipe_assets.campaigns.status import CampaignCount, CampaignStatus, campaign_status
+from qpipe_resources import push_gateway
 from qpipe_resources.batch_metrics import LaneCounts
 from simulation.monitor_settings import load_monitor_settings
 from tests.dagster_layer.conftest import Deployment
@@ -88,6 +90,23 @@ def test_without_monitoring_or_without_a_campaign_nothing_is_counted(
     monkeypatch.setenv("MONITORING_EXPORT_FORMAT", "json")
     persistent.run(JOB, "CO2", {"vqe_runs": {"tier": 1}})
     assert pushed == []
+
+
+def test_a_gateway_that_takes_connections_and_never_answers_costs_a_campaign_one_wait(
+    persistent: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pushed_counts, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(push_gateway, "PUSH_SECONDS", 1.0)
+    monkeypatch.setattr(push_gateway, "_resting_until", {})
+    path = mine(tmp_path, molecules="H2", seeds="1..4")
+    persistent.run(JOB, "H2", {"vqe_runs": {"campaign_file": path, "seeds": "1"}})  # what is slow the first time only
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MONITORING_ENABLED", "true")
+        monkeypatch.setenv("MONITORING_EXPORT_FORMAT", "prometheus")
+        monkeypatch.setenv("PUSHGATEWAY_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert persistent.run(JOB, "H2", {"vqe_runs": {"campaign_file": path}}).success
+    [line] = [one.getMessage() for one in caplog.records if "not pushed" in one.getMessage()]
+    assert "is left alone for 60 s" in line
 
 
 def test_a_monitor_setting_that_cannot_be_used_ends_the_run_before_any_work(
