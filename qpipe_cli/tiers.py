@@ -164,7 +164,8 @@ def _execute(campaign: Campaign, instance: DagsterInstance, config: dict[str, An
             instance=instance,
             partition_key=molecule,
             run_config=run_config,
-            tags={NO_RETRIES_TAG: "true"},
+            # A daemon on the same DAGSTER_HOME cannot end this process: it would only take its run for a failed one.
+            tags={NO_RETRIES_TAG: "true", "dagster/max_runtime": "0"},
             raise_on_error=False,
         )
         if not result.success:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance
 
 from tests.cli.conftest import qpipe, rows
 
@@ -79,6 +80,9 @@ def test_a_campaign_file_is_computed_listed_and_gone_on_with(home: Path, mine: s
     assert whole["eta_seconds"] > 0
     result = qpipe("tiers", "run", "-f", mine, "--molecules", "H2", "--format", "json")
     assert rows(result)[-1]["done"] == 4
+    with DagsterInstance.from_config(str(home / "dagster")) as instance:
+        limits = {run.tags["dagster/max_runtime"] for run in instance.get_runs()}
+    assert limits == {"0"}, "the daemon's limit is of what it has launched"
     table = qpipe("tiers", "status", "-f", mine)
     assert table.exit_code == 0 and "time left" in table.stdout
     assert rows(qpipe("sql", "select count(*) as n from ml_run_summary", "--format", "json")) == [{"n": 4}]
