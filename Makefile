@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-.PHONY: demo test env smoke services services-down test-services jars lint bench bench-tables bench-simulation bench-streaming ui clean
+.PHONY: demo test env smoke services services-down test-services test-campaign screenshots audit audit-baseline jars lint bench bench-tables bench-simulation bench-streaming ui clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
@@ -30,6 +30,10 @@ services-down: $(VENV)/.installed
 test-services: $(VENV)/.installed-dev services
 	QPIPE_REQUIRE="$${QPIPE_REQUIRE:+$$QPIPE_REQUIRE,}services" $(BIN)/python -m pytest tests/integration --durations 12
 
+# A part of tier 1, 144 runs, by the real daemon, every kind of process killed in the middle: ten minutes on two idle cores.
+test-campaign: $(VENV)/.installed-dev
+	QPIPE_CAMPAIGN=full $(BIN)/python -m pytest tests/shell/test_batch_backfill.py -s
+
 # Spark: pyspark, and the jars that it lacks.
 jars: $(VENV)/.installed-spark
 	$(BIN)/python -m deploy.spark_jars
@@ -41,7 +45,6 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 AUDIT := .audit
-.PHONY: audit audit-baseline screenshots
 
 # Known vulnerabilities, withdrawn releases, secrets: docs/security.md. What could not be looked up is told, and fails nothing.
 audit: $(AUDIT)/.installed

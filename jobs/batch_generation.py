@@ -9,34 +9,20 @@ limits how many runs of a lane there are at once. The lane is no part of an expe
 
 from __future__ import annotations
 
-import functools
-
 import dagster as dg
 
 from jobs.jobs import EXPERIMENT
+from jobs.run_limits import BELOW_ALL, MAX_RUNTIME_TAG, PRIORITY_TAG
+from qpipe_assets.campaigns.lanes import lane_of
 from qpipe_assets.campaigns.selection import DEFAULT_TIER, DEFAULT_TIER_TAG
 from qpipe_assets.partitions import molecule
-from simulation.molecules import partition_key, shipped_molecules
 
 LANE_TAG = "qpipe/lane"
-LANES = {"cpu": "cpu.json", "gpu1": "gpu1.json", "gpu2": "gpu2.json"}
-"""The molecule file of each lane."""
-OTHER_LANE = "cpu"
-"""Lane of the molecules that no lane's file names."""
 
 MAX_RELAUNCHES = 3
 """How often a run whose process died is launched again by itself."""
-
-
-@functools.cache
-def _lane_of_each() -> dict[str, str]:
-    return {partition_key(one): lane for lane, file in LANES.items() for one in shipped_molecules(file)}
-
-
-def lane_of(partition: str) -> str:
-    """The lane that a molecule's runs take."""
-    return _lane_of_each().get(partition, OTHER_LANE)
-
+RUN_HOURS = 30
+"""What one molecule of a campaign may take; what has landed by then stays, the rest waits for the next launch."""
 
 vqe_batch_generation = dg.define_asset_job(
     "vqe_batch_generation",
@@ -47,8 +33,13 @@ vqe_batch_generation = dg.define_asset_job(
         run_config_for_partition_key_fn=lambda _: {},
         tags_for_partition_key_fn=lambda partition: {LANE_TAG: lane_of(partition)},
     ),
-    # Again after the death of its process, not after failures of its steps (dagster.yaml).
-    tags={DEFAULT_TIER_TAG: str(DEFAULT_TIER), "dagster/max_retries": str(MAX_RELAUNCHES)},
+    tags={
+        DEFAULT_TIER_TAG: str(DEFAULT_TIER),
+        # Again after the death of its process, not after failures of its steps (dagster.yaml).
+        "dagster/max_retries": str(MAX_RELAUNCHES),
+        MAX_RUNTIME_TAG: str(RUN_HOURS * 3600),
+        PRIORITY_TAG: str(BELOW_ALL),
+    },
     description="A tier or campaign file on a molecule: what has landed is skipped, what cannot fit is listed.",
 )
 

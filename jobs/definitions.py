@@ -15,6 +15,7 @@ from jobs.landing_sink import landing_sink
 from jobs.notify.sensors import notification_sensors
 from jobs.schedules import SCHEDULES
 from jobs.sensors import SENSORS
+from jobs.simulation_pool import declare_simulation_pool
 from jobs.timeliness import timeliness_checks
 from qpipe_assets.checks import CHECKS
 from qpipe_assets.ml_tables import ml_tables
@@ -66,4 +67,5 @@ def defs() -> dg.Definitions:
     if os.environ.get("DAGSTER_HOME"):
         with dg.DagsterInstance.get() as instance:
             add_catalogue(instance)
+            declare_simulation_pool(instance)
     return build_defs()

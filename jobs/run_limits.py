@@ -12,7 +12,9 @@ KIND_TAG = "qpipe/kind"
 """What a run does; dagster.yaml limits how many runs that write tables there are at once."""
 TABLES = "tables"
 BEFORE_CAMPAIGNS = 10
-"""Priority of runs that write tables: short, and what others wait for. Campaigns have none, which is 0."""
+"""Priority of runs that write tables: short, and what others wait for."""
+BELOW_ALL = -1
+"""Priority of campaigns: they take hours, and nobody waits for their end to go on."""
 
 TABLES_WORK = dt.timedelta(hours=2)
 """Longest work on the nine tables in one run."""

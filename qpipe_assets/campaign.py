@@ -6,6 +6,7 @@ campaign share: when to stop, and what to compute on.
 
 import enum
 import itertools
+import math
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,6 +134,11 @@ class CampaignConfig(dg.Config):
     skip_infeasible: bool = Field(
         False, description="List the runs that cannot fit, with what would, and go on; else they fail."
     )
+    run_seconds: float | None = Field(
+        None,
+        description="Time limit of each run (seconds): one that takes longer is ended and listed as timed out, its "
+        "checkpoint is kept. QPIPE_RUN_SECONDS when not given.",
+    )
     executor: Executor = Field(
         Executor.local,
         description="local: processes of this machine; spark: one run a task of QPIPE_ENGINE=spark's session, landing "
@@ -208,8 +214,10 @@ class CampaignConfig(dg.Config):
         """The runs of the campaign, each experiment once, and how many repeated another.
 
         Raises:
-            CampaignError: the molecule or a combination is impossible.
+            CampaignError: the molecule, a combination or the time limit is impossible.
         """
+        if self.run_seconds is not None and not 0 < self.run_seconds < math.inf:
+            raise CampaignError(f"run_seconds is {self.run_seconds:g}, expected a number of seconds above 0")
         if self.molecules and partition not in self.molecules:
             return [], 0
         geometry = self.geometry(partition)

@@ -22,6 +22,8 @@ class Outcome:
     curves: dict[str, list[float]] = field(default_factory=dict)
     invalid: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    timed_out: int = 0
+    """How many of the failures took longer than they may."""
     kept: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Of each experiment of this campaign whose record is in the outbox: its label, and the index of its row."""
     waiting: list[str] = field(default_factory=list)
@@ -81,6 +83,7 @@ def campaign_metadata(partition: str, asked: int, skipped: int, outcome: Outcome
         "computed": len(outcome.rows),
         "skipped": skipped,
         "failed": len(outcome.failures),
+        "timed_out": outcome.timed_out,
         "invalid": outcome.invalid,
         "waiting": len(outcome.waiting),
         "infeasible": outcome.infeasible.total(),

@@ -10,7 +10,7 @@ import enum
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,10 +33,14 @@ class Progress(enum.StrEnum):
     """What a log line says of a run."""
 
     STARTED = "started"
+    INTERRUPTED = "interrupted"
+    """Its process died: it waits to be tried once more."""
     FINISHED = "finished"
     COMPUTED = "computed"
     """Computed, and kept in the outbox."""
     FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    """Ended because it took longer than a run may; its checkpoint is kept."""
 
 
 _LINE = re.compile(
@@ -90,27 +94,69 @@ def _start_of(process: object) -> str:
     return f"{process.create_time():.2f}"  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class ToldLine:
+    """What one log line says.
+
+    Attributes:
+        progress: What became of the run.
+        identity: First digits of its experiment's identity.
+        moment: When (seconds since the epoch).
+        text: The rest of its first line: why it failed.
+    """
+
+    progress: Progress
+    identity: str
+    moment: float
+    text: str
+
+
+class ProgressLog:
+    """The lines of Dagster runs' logs that tell of progress; each is fetched once, however often it is asked for."""
+
+    def __init__(self, instance: DagsterInstance) -> None:
+        self._instance = instance
+        self._read: dict[str, tuple[str | None, list[ToldLine]]] = {}
+
+    def of(self, run_id: str) -> list[ToldLine]:
+        """The lines of one Dagster run until now, in their order."""
+        cursor, lines = self._read.get(run_id, (None, []))
+        found = self._instance.get_records_for_run(run_id, cursor)
+        lines = [*lines, *_told(record.event_log_entry for record in found.records)]
+        self._read[run_id] = found.cursor, lines
+        return lines
+
+
+def _told(entries: Iterable[EventLogEntry]) -> Iterator[ToldLine]:
+    for entry in entries:
+        if entry.dagster_event is None and (found := _LINE.match(entry.user_message)) is not None:
+            [text, *_] = entry.user_message[found.end() :].strip().splitlines() or [""]
+            yield ToldLine(Progress(found[1]), found[2], entry.timestamp, text)
+
+
 @dataclass
 class ToldProgress:
-    """What log lines say, by the first digits of the experiments' identities."""
+    """What log lines say of each run, by the first digits of the experiments' identities."""
 
     latest: dict[str, Progress] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    """The line of a run that failed last."""
-    ended: list[tuple[float, float]] = field(default_factory=list)
+    """Of the runs that failed or timed out last: why."""
+    computed: list[tuple[float, float]] = field(default_factory=list)
     """Of each run that was computed: when (seconds since 1970), and how long it took (seconds)."""
+    last_end: float | None = None
+    """When the last run ended, in whatever way (seconds since 1970)."""
 
-    def read(self, entries: Iterable[EventLogEntry]) -> None:
+    def read(self, lines: Iterable[ToldLine]) -> None:
         """Take in the log of one more Dagster run, later than those before."""
         started: dict[str, float] = {}
-        for entry in entries:
-            if entry.dagster_event is not None or (found := _LINE.match(entry.user_message)) is None:
+        for line in lines:
+            self.latest[line.identity] = line.progress
+            if line.progress is Progress.STARTED:
+                started[line.identity] = line.moment
+            if line.progress in (Progress.STARTED, Progress.INTERRUPTED):
                 continue
-            progress, identity = Progress(found[1]), found[2]
-            self.latest[identity] = progress
-            if progress is Progress.STARTED:
-                started[identity] = entry.timestamp
-            elif progress is Progress.FAILED:
-                self.reasons[identity] = entry.user_message[found.end() :].strip().splitlines()[0]
-            elif identity in started:
-                self.ended.append((entry.timestamp, entry.timestamp - started.pop(identity)))
+            self.last_end = max(line.moment, self.last_end or line.moment)
+            if line.progress in (Progress.FAILED, Progress.TIMED_OUT):
+                self.reasons[line.identity] = line.text
+            elif line.identity in started:
+                self.computed.append((line.moment, line.moment - started.pop(line.identity)))

@@ -48,14 +48,21 @@ class SparkRuns:
         self._run = _RunAndLand(store, topic, molecule, force)
 
     def run(
-        self, tasks: Iterable[SimulationTask], on_start: Callable[[SimulationTask], None] = lambda task: None
+        self,
+        tasks: Iterable[SimulationTask],
+        on_start: Callable[[SimulationTask], None] = lambda task: None,
+        seconds: float | None = None,
+        on_loss: Callable[[SimulationTask, str], None] = lambda task, reason: None,
     ) -> Generator[Outcome, None, None]:
-        """Compute and land tasks; a record that could not land comes back as one that is merely finished."""
+        """Compute and land tasks, each in `seconds`; one that could not land comes back as merely finished.
+
+        What an executor loses is repeated by Spark, which tells nobody: `on_loss` is not called.
+        """
         asked = list(tasks)
         for task in asked:
             on_start(task)
         # Checkpoints are of the driver's machine.
-        work = replace(self._run, tasks=[replace(task, checkpoints=None) for task in asked])
+        work = replace(self._run, tasks=[replace(task, checkpoints=None) for task in asked], seconds=seconds)
         outcomes = spread(self._source.open().session, work, len(asked)) if asked else []
         for task, outcome in zip(asked, outcomes, strict=True):
             yield replace(outcome, task=task)
@@ -70,12 +77,13 @@ class _RunAndLand:
     molecule: str
     force: bool
     tasks: Sequence[SimulationTask] = ()
+    seconds: float | None = None
 
     def __call__(self, number: int) -> Outcome:
         task = self.tasks[number]
         if attempt() and not self.force and (landed := self._landed(task)):
             return landed
-        (outcome,) = _process().run([task])
+        (outcome,) = _process().run([task], seconds=self.seconds)
         if isinstance(outcome, Failed):
             return outcome
         try:

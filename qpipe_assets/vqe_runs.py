@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,8 @@ import dagster as dg
 from qpipe_assets.campaign import CampaignError, Executor, PlannedRun, VQERunsConfig
 from qpipe_assets.campaign_outcome import Outcome, campaign_metadata, failure_text
 from qpipe_assets.campaign_progress import Progress, progress_line, tag_run
-from qpipe_assets.campaigns.selection import asked_by
+from qpipe_assets.campaigns.pushed_counts import counts_pushed
+from qpipe_assets.campaigns.selection import asked_by, campaign_asked_by
 from qpipe_assets.connection import connect
 from qpipe_assets.feasibility import refusals
 from qpipe_assets.landing import Landing, UndeliveredError
@@ -29,7 +30,8 @@ from qpipe_resources.deployment import (
     SimulationWorkers,
     TableEngineResource,
 )
-from qpipe_resources.simulation_workers import Failed, Finished, SimulationTask, WorkerPool
+from qpipe_resources.simulation_workers import Failed, Finished, SimulationTask, TimedOut, WorkerPool
+from simulation.monitor_settings import MonitorSettingsError, load_monitor_settings
 from simulation.record import VQEDecoratedResult
 from simulation.runner import checkpoint_path
 
@@ -60,9 +62,11 @@ def vqe_runs(
     """
     partition = context.partition_key
     try:
-        config = asked_by(config, context.run.tags)
+        monitoring = load_monitor_settings()
+        whole = campaign_asked_by(config, context.run.tags)
+        config = asked_by(config, whole)
         planned, repeated = config.plan(partition)
-    except CampaignError as error:
+    except (CampaignError, MonitorSettingsError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     if repeated:
         context.log.warning(f"{repeated} combinations ask for an experiment that another one asks for; computed once")
@@ -70,7 +74,10 @@ def vqe_runs(
     tag_run(context.instance, context.run.run_id, config.campaign)
     installation = connect(object_store, lakehouse, table_engine)
     pool = simulation_workers.pool() if config.executor is Executor.local else _spark(installation, partition, config)
-    with closing(delivery.open(installation.store)) as way:
+    with (
+        counts_pushed(whole, installation, context.instance, monitoring) as count_again,
+        closing(delivery.open(installation.store)) as way,
+    ):
         landing = Landing(
             installation.store,
             installation.settings,
@@ -102,6 +109,8 @@ def vqe_runs(
             name=config.campaign,
             checkpoints=installation.settings.checkpoints,
             reports=installation.settings.reports if config.report else None,
+            seconds=config.run_seconds or installation.settings.run_seconds,
+            count_again=count_again,
             outcome=outcome,
         )
         campaign.compute(wanted)
@@ -192,6 +201,8 @@ class _Campaign:
     name: str | None
     checkpoints: Path
     reports: Path | None
+    seconds: float | None
+    count_again: Callable[[], None]
     outcome: Outcome = field(default_factory=Outcome)
 
     def compute(self, wanted: list[PlannedRun]) -> Outcome:
@@ -204,21 +215,35 @@ class _Campaign:
         started, log = time.monotonic(), self.context.log
         tasks = [(run, task) for run in wanted if (task := self._task(run)) is not None]
         runs = {id(task): run for run, task in tasks}
-        results = self.pool.run(
-            [task for _, task in tasks],
-            on_start=lambda task: log.info(progress_line(Progress.STARTED, runs[id(task)].label)),
-        )
+
+        def started_one(task: SimulationTask) -> None:
+            log.info(progress_line(Progress.STARTED, runs[id(task)].label))
+            self.count_again()
+
+        def lost_one(task: SimulationTask, reason: str) -> None:
+            line = progress_line(Progress.INTERRUPTED, runs[id(task)].label)
+            log.warning(f"{line}: {reason}; it is tried once more")
+
+        results = self.pool.run([task for _, task in tasks], started_one, self.seconds, lost_one)
         with closing(results):
             for number, result in enumerate(results, start=1):
                 run = runs[id(result.task)]
                 done = f"[{number}/{len(wanted)}, {time.monotonic() - started:.1f} s]"
                 if isinstance(result, Failed):
-                    self.outcome.failures[run.label] = result.reason
-                    line = progress_line(Progress.FAILED, run.label, done)
-                    log.error(f"{line}: {result.reason}\n{result.details}")
-                    continue
-                self.chains.note(run, result.result)
-                self.outcome.computed(run.label, result.result, self._land(run, result, done))
+                    self._failed(run, result, done)
+                else:
+                    self.chains.note(run, result.result)
+                    self.outcome.computed(run.label, result.result, self._land(run, result, done))
+                self.count_again()
+
+    def _failed(self, run: PlannedRun, result: Failed[SimulationTask], done: str) -> None:
+        timed_out, reason = isinstance(result, TimedOut), result.reason
+        if timed_out:
+            self.outcome.timed_out += 1
+            reason += "; ask for it again, and it goes on from its checkpoint, or give it more with run_seconds"
+        self.outcome.failures[run.label] = reason
+        line = progress_line(Progress.TIMED_OUT if timed_out else Progress.FAILED, run.label, done)
+        self.context.log.error(f"{line}: {reason}\n{result.details}".rstrip())
 
     def _task(self, run: PlannedRun) -> SimulationTask | None:
         try:

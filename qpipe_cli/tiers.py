@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import sys
 from pathlib import Path
@@ -17,8 +18,8 @@ from qpipe_cli.output import Format, print_rows, refuse
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from jobs.campaign_status import CampaignStatus
     from qpipe_assets.campaigns.campaign_file import Campaign
+    from qpipe_assets.campaigns.status import CampaignStatus
 
 TierOption = Annotated[int | None, typer.Option("--tier", help="Number of a tier, 1 to 4.")]
 FileOption = Annotated[Path | None, typer.Option("-f", "--file", help="Campaign file (YAML) instead.")]
@@ -51,9 +52,10 @@ def status(
     optimizers: OptimizersOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """How many runs are done, running, failed, pending or infeasible, and the time that is left; of all tiers or one.
+    """How many runs are in each state (done, running, failed, timed_out, pending, infeasible), and the time left.
 
-    Done is what has landed; the rest is asked of Dagster's runs. The time left is measured on the last 20 runs.
+    Of one tier, or of all. Done is what has landed; the rest is asked of Dagster's runs. The time left is measured on
+    the last 20 runs.
     """
     from qpipe_assets.campaigns.selection import TIERS
 
@@ -81,6 +83,9 @@ def run(
     optimizers: OptimizersOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs in their order, compute none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute again what has already landed.")] = False,
+    run_seconds: Annotated[
+        float | None, typer.Option("--run-seconds", help="End a run that takes longer; it is listed as timed_out.")
+    ] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Compute a tier or a campaign file here, molecule by molecule, through the job vqe_batch_generation.
@@ -88,13 +93,16 @@ def run(
     What has landed is not computed again, so the same command goes on where it was stopped. Exit code 1 when runs fail.
     """
     campaign = _campaign(tier, file, molecules=molecules, seeds=seeds, optimizers=optimizers)
+    if run_seconds is not None and not 0 < run_seconds < math.inf:
+        refuse(f"--run-seconds is {run_seconds:g}, expected a number of seconds above 0")
     if dry_run:
         with _instance() as instance:
             found = _status(campaign, instance)
         _print_plan(found, form)
         return
     with _instance() as instance:
-        failed = _execute(campaign, instance, _config(tier, file, seeds, optimizers, force=force))
+        asked = {"tier": tier, "seeds": seeds, "optimizers": optimizers, "run_seconds": run_seconds}
+        failed = _execute(campaign, instance, _config(file, asked, force=force))
         found = _status(campaign, instance)
     rows = [_row(found, molecule) for molecule in campaign.molecules] + [_row(found)]
     print_rows([_readable(row) for row in rows] if form is Format.TABLE else rows, form)
@@ -114,16 +122,9 @@ def _campaign(tier: int | None, file: Path | None, **parts: str | None) -> Campa
         refuse(str(error))
 
 
-def _config(
-    tier: int | None, file: Path | None, seeds: str | None, optimizers: str | None, *, force: bool
-) -> dict[str, Any]:
+def _config(file: Path | None, asked: dict[str, Any], *, force: bool) -> dict[str, Any]:
     """The configuration of vqe_runs that asks for the same."""
-    given = {
-        "tier": tier,
-        "campaign_file": str(file.absolute()) if file else None,
-        "seeds": seeds,
-        "optimizers": optimizers,
-    }
+    given = asked | {"campaign_file": str(file.absolute()) if file else None}
     return {name: value for name, value in given.items() if value is not None} | {"force": force}
 
 
@@ -136,7 +137,7 @@ def _instance() -> DagsterInstance:
 
 
 def _status(campaign: Campaign, instance: DagsterInstance) -> CampaignStatus:
-    from jobs.campaign_status import campaign_status
+    from qpipe_assets.campaigns.status import campaign_status
     from qpipe_assets.tables.installation import open_installation
 
     return campaign_status(campaign, open_installation(), instance)
@@ -163,7 +164,8 @@ def _execute(campaign: Campaign, instance: DagsterInstance, config: dict[str, An
             instance=instance,
             partition_key=molecule,
             run_config=run_config,
-            tags={NO_RETRIES_TAG: "true"},
+            # A daemon on the same DAGSTER_HOME cannot end this process: it would only take its run for a failed one.
+            tags={NO_RETRIES_TAG: "true", "dagster/max_runtime": "0"},
             raise_on_error=False,
         )
         if not result.success:

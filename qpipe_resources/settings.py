@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SecretStr, ValidationError, field_validator
 
 MEBIBYTE = 1024 * 1024
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
@@ -68,6 +68,11 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None,
         description="QPIPE_WORKERS: simulation processes; half the cores, at least one and at most eight, when unset.",
+    )
+    run_seconds: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        None,
+        description="QPIPE_RUN_SECONDS: time limit of each run of a campaign that names none of its own; none when "
+        "unset.",
     )
     sent_days: Annotated[int, Field(ge=1)] = Field(
         7,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 import types
 from collections import deque
@@ -82,6 +84,11 @@ class Failed(Generic[Task]):
     reason: str
     details: str
     attempts: int
+
+
+@dataclass(frozen=True)
+class TimedOut(Failed[Task]):
+    """A task whose process was ended because it took longer than it may."""
 
 
 def simulate(task: SimulationTask) -> VQEDecoratedResult:
@@ -160,36 +167,49 @@ class WorkerPool(Generic[Task, Result]):
             self._idle.pop().kill()
 
     def run(
-        self, tasks: Iterable[Task], on_start: Callable[[Task], None] = lambda task: None
+        self,
+        tasks: Iterable[Task],
+        on_start: Callable[[Task], None] = lambda task: None,
+        seconds: float | None = None,
+        on_loss: Callable[[Task, str], None] = lambda task, reason: None,
     ) -> Generator[Finished[Task, Result] | Failed[Task], None, None]:
         """Compute tasks, each outcome as soon as it is there; closing the generator early kills what is running.
 
         Args:
             tasks: what to compute, in this order as workers become free.
             on_start: called when a task goes to a worker.
+            seconds: time limit of each, from when it goes to a worker (which may have to start first); its process is
+                killed then.
+            on_loss: called when the process of a task died and it will be tried once more, with the reason.
         """
         waiting = deque((task, 1) for task in tasks)
-        busy: dict[Any, tuple[_Worker, Task, int]] = {}
+        busy: dict[Any, _Held[Task]] = {}
         try:
             while waiting or busy:
                 while waiting and len(busy) < self.workers:
                     task, attempt = waiting.popleft()
                     on_start(task)
                     worker = self._assign(task)
-                    busy[worker.pipe] = (worker, task, attempt)
-                for pipe in pipes.wait(list(busy)):
-                    worker, task, attempt = busy.pop(pipe)
-                    answer = worker.answer()
+                    busy[worker.pipe] = _Held(worker, task, attempt, time.monotonic() + (seconds or math.inf))
+                for pipe in pipes.wait(list(busy), _until_the_first(busy.values())):
+                    held = busy.pop(pipe)
+                    answer = held.worker.answer()
                     if answer is not None:
-                        self._idle.append(worker)
-                        yield _outcome(task, answer, attempt)
-                    elif attempt < MAX_ATTEMPTS:
-                        waiting.append((task, attempt + 1))
+                        self._idle.append(held.worker)
+                        yield _outcome(held.task, answer, held.attempt)
+                    elif held.attempt < MAX_ATTEMPTS:
+                        on_loss(held.task, f"its process died ({held.worker.death()})")
+                        waiting.append((held.task, held.attempt + 1))
                     else:
-                        yield Failed(task, f"its process died {attempt} times ({worker.death()})", "", attempt)
+                        reason = f"its process died {held.attempt} times ({held.worker.death()})"
+                        yield Failed(held.task, reason, "", held.attempt)
+                for held in [held for held in busy.values() if held.is_late]:
+                    del busy[held.worker.pipe]
+                    held.worker.kill()
+                    yield TimedOut(held.task, f"it took longer than {seconds:g} s and was ended", "", held.attempt)
         finally:
-            for worker, _, _ in busy.values():
-                worker.kill()
+            for held in busy.values():
+                held.worker.kill()
 
     def _assign(self, task: Task) -> _Worker:
         """Give the task to an idle worker, or to a new one; an idle one may have died meanwhile."""
@@ -255,6 +275,27 @@ class _Worker:
         self.pipe.close()
 
 
+@dataclass(frozen=True)
+class _Held(Generic[Task]):
+    """A task that a worker holds, and until when it may (monotonic seconds)."""
+
+    worker: _Worker
+    task: Task
+    attempt: int
+    until: float
+
+    @property
+    def is_late(self) -> bool:
+        # What has answered in time is not late, whenever the answer is read.
+        return time.monotonic() >= self.until and not self.worker.pipe.poll()
+
+
+def _until_the_first(held: Iterable[_Held[Any]]) -> float | None:
+    """Seconds until the first limit; None without any."""
+    first = min(one.until for one in held)
+    return None if first == math.inf else max(0.0, first - time.monotonic())
+
+
 def _outcome(task: Any, answer: tuple[bool, Any], attempt: int) -> Finished[Any, Any] | Failed[Any]:
     succeeded, value = answer
     if succeeded:
@@ -265,6 +306,7 @@ def _outcome(task: Any, answer: tuple[bool, Any], attempt: int) -> Finished[Any,
 
 def _serve(pipe: pipes.Connection, threads: int, preload: tuple[str, ...]) -> None:
     """A worker's life: import, then answer tasks until the parent is gone."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which decides
     # Threads of OpenMP that spin while they wait take the cores from the other workers.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"})
@@ -285,6 +327,14 @@ def _serve(pipe: pipes.Connection, threads: int, preload: tuple[str, ...]) -> No
             pipe.send_bytes(answer)
         except BrokenPipeError:
             return
+
+
+def _end_with_the_parent() -> None:
+    """End this process when the parent dies, whatever it computes: it would only be in the next one's way."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 _main_module_lock = threading.Lock()

@@ -11,7 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from qpipe_assets.campaign import SINGLE, CampaignError, PlannedRun, VQERunsConfig
 from simulation.molecules import MoleculeError, catalogue, load_molecules, partition_key
@@ -63,12 +72,15 @@ def _each_once(values: list[Any]) -> list[Any]:
 
 
 class Limits(BaseModel):
-    """When a run of the campaign stops; one of the two, or the optimizer's own rule."""
+    """When a run of the campaign stops: one of the first two, or the optimizer's own rule; and when it is ended."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: Annotated[float, Field(gt=0)] | None = Field(None, description="Convergence on the energy (Hartree).")
     max_iterations: Count | None = Field(None, description="Hard cap on energy evaluations.")
+    run_seconds: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        None, description="A run that takes longer is ended and listed as timed_out; no experiment's identity has it."
+    )
 
 
 class Campaign(BaseModel):

@@ -16,7 +16,7 @@ DEFAULT_TIER_TAG = "qpipe/default-tier"
 """Tag of a Dagster run with the tier that it computes where its configuration names none."""
 
 _SELECTING = {"tier", "campaign_file", "seeds", "optimizers"}
-_BESIDE = {"force", "report", "executor", *SINGLE} - {"threshold", "max_iterations"}
+_BESIDE = {"force", "report", "executor", "run_seconds", *SINGLE} - {"threshold", "max_iterations"}
 """What may be asked beside a tier or campaign file, because no experiment's identity depends on it."""
 
 
@@ -47,44 +47,62 @@ def select_campaign(
         if number not in TIERS:
             raise CampaignError(f"tier is {number}, expected one of {', '.join(map(str, TIERS))}")
         campaign_file = TIERS[number]
+    return _part(load_campaign(campaign_file), molecules=molecules, seeds=seeds, optimizers=optimizers)
+
+
+def _part(
+    whole: Campaign, *, molecules: str | None = None, seeds: str | None = None, optimizers: str | None = None
+) -> Campaign:
     try:
         wanted = None if seeds is None else seed_list(seeds)
     except ValueError as error:
         raise CampaignError(f"seeds: {error}") from error
-    return load_campaign(campaign_file).narrowed(
-        molecules=_names(molecules), seeds=wanted, optimizers=_names(optimizers)
-    )
+    return whole.narrowed(molecules=_names(molecules), seeds=wanted, optimizers=_names(optimizers))
 
 
-def asked_by(config: VQERunsConfig, tags: Mapping[str, str]) -> VQERunsConfig:
-    """The configuration itself, or what the tier or campaign file says that it, or else a tag of the run, names.
+def campaign_asked_by(config: VQERunsConfig, tags: Mapping[str, str]) -> Campaign | None:
+    """The whole campaign that a configuration, or else a tag of the run, asks for all or a part of; None without one.
 
     Raises:
-        CampaignError: the tier or file cannot be used, or options are given beside it that it decides.
+        CampaignError: the tier or file cannot be used.
     """
-    given = {name for name in VQERunsConfig.model_fields if getattr(config, name) != getattr(_EMPTY, name)}
+    if _given(config) & {"tier", "campaign_file"}:
+        return select_campaign(config.tier, config.campaign_file)
     default = tags.get(DEFAULT_TIER_TAG)
-    if not given & {"tier", "campaign_file"} and default is None:
+    return None if default is None else select_campaign(_tier(default))
+
+
+def asked_by(config: VQERunsConfig, whole: Campaign | None) -> VQERunsConfig:
+    """The configuration itself, or what the part of a campaign that it names asks of vqe_runs.
+
+    Args:
+        config: What was asked for.
+        whole: The campaign that is meant (see `campaign_asked_by`), None without one.
+
+    Raises:
+        CampaignError: the part is not in the campaign, or options are given beside it that it decides.
+    """
+    given = _given(config)
+    if whole is None:
         if given & _SELECTING:
             raise CampaignError("seeds and optimizers are parts of a tier or campaign file: give one of these, too")
         return config
     if decided := sorted(given - _SELECTING - _BESIDE):
         raise CampaignError(f"a tier or campaign file decides on {', '.join(decided)}: leave them out, or the tier")
-    campaign = select_campaign(
-        config.tier if given & {"tier", "campaign_file"} else _tier(default),
-        config.campaign_file,
-        seeds=config.seeds,
-        optimizers=config.optimizers,
-    )
-    return VQERunsConfig(**campaign.asked() | {name: getattr(config, name) for name in given & _BESIDE})
+    part = _part(whole, seeds=config.seeds, optimizers=config.optimizers)
+    return VQERunsConfig(**part.asked() | {name: getattr(config, name) for name in given & _BESIDE})
+
+
+def _given(config: VQERunsConfig) -> set[str]:
+    return {name for name in VQERunsConfig.model_fields if getattr(config, name) != getattr(_EMPTY, name)}
 
 
 _EMPTY = VQERunsConfig()  # type: ignore[call-arg]
 
 
-def _tier(text: str | None) -> int | None:
+def _tier(text: str) -> int:
     try:
-        return None if text is None else int(text)
+        return int(text)
     except ValueError:
         raise CampaignError(f"tag {DEFAULT_TIER_TAG} is {text!r}, expected the number of a tier") from None
 

@@ -41,6 +41,8 @@ def test_sql_prints_csv_and_reads_the_past(ingested: Path) -> None:
     assert [row["total_iterations"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["12", "12"]
     count = "select count(*) n from quantum_catalog.quantum_features.vqe_results"
     assert rows(qpipe("sql", count, "--format", "json")) == [{"n": 2}]
+    sums = "select sum(step) as whole, sum(step / 4) as part from (values (1), (2)) as given(step)"
+    assert rows(qpipe("sql", sums, "--format", "json")) == [{"whole": 3, "part": 0.75}]
     batches = rows(
         qpipe(
             "sql",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance
 
 from tests.cli.conftest import qpipe, rows
 
@@ -38,7 +39,7 @@ def test_the_list_gives_the_size_of_every_tier() -> None:
 
 def test_the_status_of_all_tiers_sums_to_their_totals_where_nothing_was_computed(home: Path) -> None:
     found = rows(qpipe("tiers", "status", "--format", "json"))
-    states = ("done", "running", "failed", "pending", "infeasible")
+    states = ("done", "running", "failed", "timed_out", "pending", "infeasible")
     assert [(row["campaign"], sum(row[state] for state in states), row["total"]) for row in found] == [
         ("tier-1", 3200, 3200),
         ("tier-2", 1200, 1200),
@@ -79,6 +80,9 @@ def test_a_campaign_file_is_computed_listed_and_gone_on_with(home: Path, mine: s
     assert whole["eta_seconds"] > 0
     result = qpipe("tiers", "run", "-f", mine, "--molecules", "H2", "--format", "json")
     assert rows(result)[-1]["done"] == 4
+    with DagsterInstance.from_config(str(home / "dagster")) as instance:
+        limits = {run.tags["dagster/max_runtime"] for run in instance.get_runs()}
+    assert limits == {"0"}, "the daemon's limit is of what it has launched"
     table = qpipe("tiers", "status", "-f", mine)
     assert table.exit_code == 0 and "time left" in table.stdout
     assert rows(qpipe("sql", "select count(*) as n from ml_run_summary", "--format", "json")) == [{"n": 4}]
@@ -92,6 +96,7 @@ def test_a_campaign_file_is_computed_listed_and_gone_on_with(home: Path, mine: s
         (("run", "-f", "absent.yaml"), "campaign file absent.yaml cannot be read"),
         (("run", "--tier", "1", "--seeds", "x"), "'x' is no seed"),
         (("run", "--tier", "1", "-f", "absent.yaml"), "exclude each other"),
+        (("run", "--tier", "1", "--run-seconds", "0"), "--run-seconds is 0, expected a number of seconds above 0"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(home: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -21,15 +21,24 @@ if TYPE_CHECKING:
 
 FAILING_SEED = 13
 KILLING_SEED = 666
+HANGING_SEED = 999
 
 
 def fake_simulate(task: SimulationTask) -> VQEDecoratedResult:
-    """A record for the task; FAILING_SEED raises, KILLING_SEED takes the process down."""
+    """A record for the task; FAILING_SEED raises, KILLING_SEED takes the process down, HANGING_SEED takes an hour."""
     seed = task.options.seed
     if seed == FAILING_SEED:
         raise ArithmeticError("the energy of evaluation 3 is not finite")
     if seed == KILLING_SEED:
         os.kill(os.getpid(), signal.SIGKILL)
+    if seed == HANGING_SEED:
+        if task.checkpoints is not None:
+            from simulation.runner import checkpoint_path
+
+            log = checkpoint_path(task.checkpoints, experiment_id(task.molecule, task.options))
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.touch()
+        time.sleep(3600)
     entry = plain_record(seed or 0)
     record = VQEDecoratedResult.model_validate_json(VQEDecoratedResult.model_validate(entry).to_json())
     total = record.vqe_result.minimum + (record.vqe_result.nuclear_repulsion_energy or 0.0)

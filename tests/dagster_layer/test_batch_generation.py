@@ -17,12 +17,13 @@ import psutil
 import pytest
 import yaml
 
-from jobs.batch_generation import LANE_TAG, lane_of
-from jobs.campaign_status import MEASURED, CampaignStatus, RunStatus, State, campaign_status
+from jobs.batch_generation import LANE_TAG
 from jobs.lost_runs import lost_runs
 from qpipe_assets.campaign_progress import CAMPAIGN_TAG, PROCESS_TAG
 from qpipe_assets.campaigns.campaign_file import Campaign
+from qpipe_assets.campaigns.lanes import lane_of
 from qpipe_assets.campaigns.selection import select_campaign
+from qpipe_assets.campaigns.status import MEASURED, CampaignStatus, RunStatus, State, campaign_status
 from qpipe_assets.tables.installation import open_installation
 from qpipe_resources.settings import Settings
 from tests.dagster_layer.conftest import Deployment
@@ -162,8 +163,8 @@ def test_the_status_is_right_before_after_and_when_runs_fail(deployment: Deploym
 
 def test_the_time_that_is_left_is_pending_over_parallelism_times_the_mean_of_the_last_twenty() -> None:
     status = CampaignStatus("mine", workers=2, live=3)
-    status.ended = [(float(moment), 100.0) for moment in range(5)]
-    status.ended += [(float(100 + moment), 2.0 if moment % 2 else 4.0) for moment in range(MEASURED)]
+    status.computed = [(float(moment), 100.0) for moment in range(5)]
+    status.computed += [(float(100 + moment), 2.0 if moment % 2 else 4.0) for moment in range(MEASURED)]
     assert status.mean_seconds == 3.0
     assert status.eta_seconds() == 0.0
     [(_, [run, *_])] = select_campaign(1, molecules="H2").plan()

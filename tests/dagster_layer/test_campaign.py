@@ -41,7 +41,7 @@ def test_the_empty_configuration_is_one_run_with_the_default_options() -> None:
 
 def test_every_option_is_there_as_an_axis_or_as_a_common_limit() -> None:
     of_the_asset = {"molecule", "molecule_file", "scan", "force", "report", "campaign", "executor"}
-    of_the_asset |= {"tier", "campaign_file", "seeds", "optimizers", "molecules", "skip_infeasible"}
+    of_the_asset |= {"tier", "campaign_file", "seeds", "optimizers", "molecules", "skip_infeasible", "run_seconds"}
     fields = set(VQERunsConfig.model_fields) - of_the_asset
     assert fields == set(VQEOptions.model_fields)
     assert set(SINGLE) <= fields

@@ -77,6 +77,15 @@ def test_the_runs_of_a_tier_are_exact_and_are_the_experiments_of_qpipe_simulate(
     assert not run.options.sampled and run.options.max_iterations is None
 
 
+def test_the_time_limit_of_its_runs_is_no_part_of_their_identity(tmp_path: Path) -> None:
+    unlimited = load_campaign(written(tmp_path))
+    limited = load_campaign(written(tmp_path, limits={"max_iterations": 20, "run_seconds": 60}))
+    assert limited.run_config.run_seconds == 60
+    assert list(limited.plan()) == list(unlimited.plan())
+    with pytest.raises(CampaignError, match=r"campaign\.yaml.*run_seconds"):
+        load_campaign(written(tmp_path, limits={"run_seconds": 0}))
+
+
 def test_a_campaign_file_is_the_product_of_what_it_says(tmp_path: Path) -> None:
     campaign = select_campaign(
         campaign_file=written(tmp_path, seeds=[7, "1..2"], basis=["sto3g", "6-31g"], options={"mapper": "parity"})

@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from qpipe_resources.simulation_workers import Failed, Finished, WorkerPool, default_workers
+from qpipe_resources.simulation_workers import Failed, Finished, TimedOut, WorkerPool, default_workers
 from tests.dagster_layer import fake_simulation as tasks
 
 
@@ -55,8 +56,11 @@ def test_a_killed_worker_costs_nothing_but_a_second_attempt(tmp_path: Path) -> N
     pool = WorkerPool(tasks.die_once, workers=2, threads=1)
     survivor = tmp_path / "there already"
     survivor.touch()
-    outcomes = list(pool.run([str(tmp_path / "marker"), str(survivor)]))
+    lost: list[tuple[str, str]] = []
+    marker = str(tmp_path / "marker")
+    outcomes = list(pool.run([marker, str(survivor)], on_loss=lambda task, reason: lost.append((task, reason))))
     pool.close()
+    assert lost == [(marker, "its process died (SIGKILL, perhaps out of memory)")]
     assert [type(outcome) for outcome in outcomes] == [Finished, Finished]
 
 
@@ -92,9 +96,42 @@ def test_leaving_a_campaign_early_ends_what_is_running() -> None:
     assert time.monotonic() - started < 10
 
 
+def test_a_task_that_takes_longer_than_it_may_loses_its_process_and_the_others_go_on() -> None:
+    pool = WorkerPool(tasks.process_id, workers=2, threads=1)
+    first, second = (outcome.result for outcome in pool.run([1, 2]) if isinstance(outcome, Finished))
+    pool._function = tasks.nap
+    began = time.monotonic()
+    outcomes = {outcome.task: outcome for outcome in pool.run([600.0, 0.0, 0.1, 500.0, 0.2], seconds=1.5)}
+    assert time.monotonic() - began < 15
+    pool.close()
+    assert {task for task, outcome in outcomes.items() if isinstance(outcome, Finished)} == {0.0, 0.1, 0.2}
+    late = [outcomes[600.0], outcomes[500.0]]
+    assert all(isinstance(outcome, TimedOut) for outcome in late)
+    assert isinstance(late[0], Failed) and late[0].reason == "it took longer than 1.5 s and was ended"
+    assert not all(psutil.pid_exists(process) for process in (first, second))
+
+
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (64, 8)])
 def test_half_the_cores_compute_but_at_most_eight(cores: int, workers: int) -> None:
     assert default_workers(cores) == workers
+
+
+def test_a_worker_ends_with_its_parent_in_the_middle_of_a_task() -> None:
+    program = (
+        "import sys; from qpipe_resources.simulation_workers import WorkerPool\n"
+        "from tests.dagster_layer.fake_simulation import nap\n"
+        "pool = WorkerPool(nap, 1, 1)\n"
+        "list(pool.run([0.0]))\n"
+        "list(pool.run([600.0], lambda task: print(pool._idle[0].process.pid, flush=True)))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    time.sleep(0.5)
+    assert worker.is_running()
+    parent.kill()
+    parent.communicate()
+    worker.wait(20)
 
 
 def test_a_worker_that_dies_while_it_starts_costs_its_task_only_however_large_that_is(tmp_path: Path) -> None:

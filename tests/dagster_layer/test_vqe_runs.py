@@ -98,6 +98,12 @@ def test_one_failing_run_and_one_that_kills_its_process_do_not_lose_the_others(d
     assert f"seed {FAILING_SEED}" in message and "the energy of evaluation 3 is not finite" in message
     assert f"seed {KILLING_SEED}" in message and "died 2 times (SIGKILL" in message
     assert failed.user_failure_data.metadata["computed"].value == 3
+    [interrupted] = [
+        line
+        for entry in deployment.instance.all_logs(result.run_id)
+        if (line := entry.user_message).startswith("interrupted ")
+    ]
+    assert f"seed {KILLING_SEED}" in interrupted and interrupted.endswith("it is tried once more")
     assert deployment.run("molecule_processing", "H2").success
     assert deployment.rows()["vqe_results"] == 3
 

@@ -99,9 +99,9 @@ def pushgateway(folder: Path) -> Iterator[PushGateway]:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
-    """The shipped configuration and rules, scraping once a second what `targets` names by job."""
-    text = (MONITORING / "prometheus.yml").read_text().replace("15s", "1s")
+def prometheus(folder: Path, targets: Mapping[str, str], every: str = "1s") -> Iterator[Prometheus]:
+    """The shipped configuration and rules, scraping `every` so often what `targets` names by job."""
+    text = (MONITORING / "prometheus.yml").read_text().replace("15s", every)
     (folder / "prometheus.yml").write_text(text)
     (folder / "rules").symlink_to(MONITORING / "rules")
     (folder / "targets").mkdir()
