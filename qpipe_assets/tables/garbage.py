@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 _NEW_OBJECTS = 50_000
 """Between two collections: some tens of megabytes at most, where all of them were garbage."""
+_OLDER = (2, 2)
+"""Collections after which older objects are looked at, too: commits leave cycles behind that must not gather."""
 
 _lock = threading.Lock()
 _inside = 0
@@ -28,7 +30,7 @@ def rare_collections() -> Iterator[None]:
             _before = gc.get_threshold()
             # A program that has turned the collector off, or made it rarer, knows why.
             if 0 < _before[0] < _NEW_OBJECTS:
-                gc.set_threshold(_NEW_OBJECTS, *_before[1:])
+                gc.set_threshold(_NEW_OBJECTS, *_OLDER)
         _inside += 1
     try:
         yield

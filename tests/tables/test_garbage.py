@@ -21,7 +21,7 @@ def _restored() -> Iterator[None]:
 
 def test_collections_are_rarer_inside_and_as_before_after() -> None:
     with rare_collections():
-        assert gc.get_threshold() == (50_000, 10, 10)
+        assert gc.get_threshold() == (50_000, 2, 2)
     assert gc.get_threshold() == (700, 10, 10)
 
 
