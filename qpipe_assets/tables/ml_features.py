@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.batch_writer import BatchWriter
 from qpipe_assets.tables.engine import TableEngine
-from qpipe_assets.tables.garbage import rare_collections
 from qpipe_assets.tables.ledger import Ledger
 from qpipe_assets.tables.ledger_tables import DONE, Batch
 from qpipe_assets.tables.maintenance import Retention
@@ -44,7 +43,6 @@ class MLFeatures:
         self._writer = BatchWriter(lakehouse, ledger, retention)
         self._log = log
 
-    @rare_collections()
     def run(self, molecule: str, tables: Sequence[str] = schemas.ML_NAMES) -> Report:
         """Process the molecule's finished batches that `tables` lack.
 
