@@ -21,6 +21,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 START_SECONDS = 180.0
+RUN_SECONDS = 60.0
+"""What a small run may take on a busy machine, where one waits for the other."""
 
 Found = TypeVar("Found")
 
@@ -101,7 +103,7 @@ class Daemon:
             done = [run for run in runs if run["status"] in ("SUCCESS", "FAILURE", "CANCELED")]
             return done if len(done) >= count else None
 
-        runs = wait_for(ended, "runs to end")
+        runs = wait_for(ended, "runs to end", START_SECONDS + count * RUN_SECONDS)
         assert {run["status"] for run in runs} == {"SUCCESS"}, runs
         return runs
 

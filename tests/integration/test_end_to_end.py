@@ -20,7 +20,7 @@ QPIPE = str(BIN / "qpipe")
 TABLES = (*schemas.NORMALIZED_NAMES, *schemas.ML_NAMES)
 NOT_COMPARED = OF_THE_BATCH | OF_THE_CLOCK | OF_THE_RUN
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
