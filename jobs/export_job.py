@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from jobs.run_limits import MAX_RUNTIME_TAG
+from qpipe_assets.r2_export import EXPORT_JOB
 from qpipe_assets.retries import EXPORT_RETRIES
 from qpipe_resources.export_settings import ExportSettings
 
@@ -12,7 +13,7 @@ from qpipe_resources.export_settings import ExportSettings
 def export_job(settings: ExportSettings) -> dg.UnresolvedAssetJobDefinition:
     """The job; it exports what is there and waits for no other run."""
     return dg.define_asset_job(
-        "r2_sync",
+        EXPORT_JOB,
         selection=dg.AssetSelection.assets("r2_export"),
         tags={MAX_RUNTIME_TAG: str(settings.timeout_seconds + round(EXPORT_RETRIES.waits))},
         description="A consistent snapshot of the ML tables to QPIPE_EXPORT_TARGET, incrementally.",

@@ -1,6 +1,7 @@
 """The export as an asset: a consistent snapshot of the ML tables, or of others, at QPIPE_EXPORT_TARGET."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import dagster as dg
 from pydantic import Field
@@ -9,7 +10,10 @@ from qpipe_assets.connection import connect
 from qpipe_assets.retries import EXPORT_RETRIES, storage_step
 from qpipe_assets.tables import schemas
 from qpipe_resources.deployment import LakehouseResource, ObjectStoreResource
-from qpipe_resources.export_settings import load_export_settings
+from qpipe_resources.export_settings import VARIABLES, load_export_settings
+
+EXPORT_JOB = "r2_sync"
+"""The job that exports and does nothing else."""
 
 
 class ExportConfig(dg.Config):
@@ -30,14 +34,24 @@ class ExportConfig(dg.Config):
 
 
 # Lineage only: whatever the tables hold now is exported, and no run of theirs is waited for.
-@dg.asset(group_name="export", kinds={"parquet", "iceberg"}, deps=list(schemas.ML_NAMES), retry_policy=EXPORT_RETRIES)
+@dg.asset(
+    group_name="export",
+    kinds={"parquet", "iceberg"},
+    deps=list(schemas.ML_NAMES),
+    retry_policy=EXPORT_RETRIES,
+    output_required=False,
+)
 def r2_export(
     context: dg.AssetExecutionContext,
     config: ExportConfig,
     object_store: ObjectStoreResource,
     lakehouse: LakehouseResource,
-) -> dg.MaterializeResult:
-    """Write what is new as plain Parquet, with a manifest, a datasheet and Iceberg metadata of its own."""
+) -> Iterator[dg.MaterializeResult]:
+    """Write what is new as plain Parquet, with a manifest, a datasheet and Iceberg metadata of its own.
+
+    Where no target is named there is nothing to do, so that it may be selected with the tables that it depends on;
+    the job r2_sync, which asks for nothing else, is refused.
+    """
     from qpipe_assets.exports.export import Export
     from qpipe_assets.exports.progress import each_tenth
     from qpipe_assets.exports.request import ExportRefusedError, ExportRequest, Format
@@ -49,6 +63,9 @@ def r2_export(
         if config.format not in list(Format):
             raise ExportRefusedError(f"format {config.format!r}: expected one of {', '.join(Format)}")
         settings = load_export_settings()
+        if not (config.target or settings.target) and context.run.job_name != EXPORT_JOB:
+            context.log.warning(f"nothing is exported: {VARIABLES['target']} names no target")
+            return
         installation = connect(object_store, lakehouse)
         target = open_target(config.target or settings.target, config.dataset, installation.settings, settings)
         request = ExportRequest(
@@ -70,4 +87,4 @@ def r2_export(
             facts["damaged"] = verify(target, settings.checkers).damaged
             if facts["damaged"]:
                 raise dg.Failure(f"{target.url}, version {outcome.version}: damaged files", metadata=facts)
-        return dg.MaterializeResult(metadata=facts | {"dagster/row_count": sum(outcome.rows.values())})
+        yield dg.MaterializeResult(metadata=facts | {"dagster/row_count": sum(outcome.rows.values())})

@@ -26,7 +26,7 @@ def materialize(
     tags: dict[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Materialize assets by name, as the UI does; no names mean all tables."""
-    tables = [asset for asset in ASSETS if asset.op.name not in ("vqe_runs", "r2_export")]
+    tables = [asset for asset in ASSETS if asset.op.name != "vqe_runs"]
     return dg.materialize(
         tables,
         selection=list(names) or None,

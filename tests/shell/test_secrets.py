@@ -85,6 +85,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "SCHEMA_REGISTRY_BASIC_AUTH": f"ann:{CANARIES['SCHEMA_REGISTRY_BASIC_AUTH']}",
         "MONITORING_ENABLED": "true",
         "PUSHGATEWAY_URL": f"http://ann:{CANARIES['PUSHGATEWAY_URL']}@{nobody()}",
+        "QPIPE_NOTIFY_WEBHOOK": f"http://{nobody()}/{CANARIES['QPIPE_NOTIFY_WEBHOOK']}",
+        "QPIPE_NOTIFY_EMAIL_TO": "ann@example.com",
+        "QPIPE_SMTP_HOST": "127.0.0.1",
+        "QPIPE_SMTP_PORT": nobody().rpartition(":")[2],
+        "QPIPE_SMTP_USER": "ann",
+        "QPIPE_EXPORT_TARGET": "s3://exports/features",
+        "QPIPE_EXPORT_S3_ENDPOINT": f"http://{nobody()}",
         "QPIPE_WORKERS": "1",
     }
 
