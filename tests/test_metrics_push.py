@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from qpipe_resources import push_gateway
 from qpipe_resources.metrics_push import performance_monitor, push_run
 from simulation.monitor_settings import MonitorSettings, load_monitor_settings
 from simulation.provenance import host
@@ -149,7 +150,8 @@ def test_a_gateway_that_is_down_ends_nothing(caplog: pytest.LogCaptureFixture) -
     assert "refused" in caplog.text
 
 
-def test_a_gateway_that_never_answers_delays_a_run_by_less_than_a_second() -> None:
+def test_a_run_does_not_wait_for_a_gateway_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_gateway, "PUSH_SECONDS", 60.0)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -157,7 +159,7 @@ def test_a_gateway_that_never_answers_delays_a_run_by_less_than_a_second() -> No
         began = time.monotonic()
         with performance_monitor(settings(url)):
             pass
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
 
 
 def test_the_format_says_where_metrics_go(gateway: Gateway, tmp_path: Path) -> None:

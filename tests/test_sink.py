@@ -656,13 +656,20 @@ def test_a_registry_that_was_not_asked_is_not_told_to_be_back(store: FolderObjec
 
 
 def test_a_stopped_sink_waits_for_one_answer_of_the_registry_and_asks_no_more(store: FolderObjectStore) -> None:
-    registry = HangingRegistry(seconds=1.0)
+    registry = HangingRegistry(seconds=2.0)
     log = FakeLog([FakeMessage(offset, b"\x00?") for offset in range(40)])
     sink = Sink(store, registry, FakeConsumer(log), replace(QUICK, grace_seconds=0.1))
-    threading.Timer(0.5, sink.stop).start()
+
+    def stop_once_all_ask() -> None:
+        while registry.asked < _READERS:
+            time.sleep(0.01)
+        sink.stop()
+
+    threading.Thread(target=stop_once_all_ask, daemon=True).start()
     begun = time.monotonic()
-    sink.run(max_seconds=30)
-    assert time.monotonic() - begun < 3.0
+    sink.run(max_seconds=60)
+    # Without the stop: forty answers of two seconds, _READERS at once.
+    assert time.monotonic() - begun < 40 * 2.0 / _READERS
     assert registry.asked == _READERS
     assert log.committed == {}
 

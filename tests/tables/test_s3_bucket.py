@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,12 +108,23 @@ def test_a_failure_that_passes_is_not_noticed(failing: FailingStore, trouble: An
     assert (stored.data, stored.etag, failing.requests) == (b"content", "abc", 3)
 
 
-def test_a_store_that_does_not_come_back_is_an_error_in_time(failing: FailingStore) -> None:
+def test_a_store_that_does_not_come_back_is_an_error_in_time(
+    failing: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(s3_bucket, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
     failing.answers = [error(500, "InternalError")]
-    began = time.monotonic()
     with pytest.raises(StoreUnavailableError, match=r"'raw-results'.*http://127.*500 InternalError.*disk is full"):
-        bucket(failing.url, patience=2).get("a")
-    assert 0.6 < time.monotonic() - began < 8 and failing.requests > 2
+        bucket(failing.url, patience=10).get("a")
+    assert 8 <= sum(pauses) <= 10
+    assert failing.requests == len(pauses) + 1
+    assert pauses[0] <= 0.1 and pauses[3] > pauses[1]
 
 
 def test_a_port_where_nobody_listens_is_an_error_that_names_it() -> None:
