@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from jobs.requests import IN_PROGRESS_TRUSTED_FOR
+from jobs.run_limits import MAX_RUNTIME_TAG
 from qpipe_resources.deployment import DeliveryResource, ObjectStoreResource
 from qpipe_resources.kafka.resource import KafkaResource
 from qpipe_resources.kafka.settings import KafkaSettings, load_kafka_settings
@@ -72,7 +73,7 @@ def _kafka_settings(delivery: DeliveryResource) -> KafkaSettings:
 @dg.job(
     description="What waits in Kafka into the raw object store. Run `qpipe sink` as a service where there is much.",
     # A run that was killed with its machine holds the pool until it is given up.
-    tags={"dagster/max_runtime": str(round(IN_PROGRESS_TRUSTED_FOR.total_seconds()))},
+    tags={MAX_RUNTIME_TAG: str(round(IN_PROGRESS_TRUSTED_FOR.total_seconds()))},
 )
 def landing_sink() -> None:
     """One run of the sink."""

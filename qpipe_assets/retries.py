@@ -51,28 +51,20 @@ def storage_step(context: dg.AssetExecutionContext) -> Iterator[None]:
     A run that was cancelled or given up does not go on: Dagster takes the interruption for one more error to try again
     after, and does not wake who waits for the next attempt. The process is noted, so that `lost_runs` sees its death.
     """
+    from qpipe_assets.tables.ml_features import FanOutError
+    from qpipe_assets.tables.staging import StagingLostError
+
     instance, run_id = context.instance, context.run.run_id
     instance.add_run_tags(run_id, process_tag(run_id))
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status in _OVER:
         raise dg.Failure(f"the run was ended ({run.status.value}) while this step waited", allow_retries=False)
     try:
-        with refused_input_is_final(context):
-            yield
-    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interruption:
-        raise dg.Failure("the run was ended while this step worked", allow_retries=False) from interruption
-
-
-@contextmanager
-def refused_input_is_final(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Inside, an error that no retry can mend ends the run at once; others are left to the asset's retries."""
-    from qpipe_assets.tables.ml_features import FanOutError
-    from qpipe_assets.tables.staging import StagingLostError
-
-    try:
         yield
     except dg.Failure:
         raise
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interruption:
+        raise dg.Failure("the run was ended while this step worked", allow_retries=False) from interruption
     except Exception as error:
         if isinstance(error, (*_WRONG, StagingLostError, FanOutError)) or NO_RETRIES_TAG in context.run.tags:
             raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error

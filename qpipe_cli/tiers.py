@@ -147,6 +147,7 @@ def _execute(campaign: Campaign, instance: DagsterInstance, config: dict[str, An
     """Run the job for each molecule; returns those on which something failed."""
     from jobs.batch_generation import vqe_batch_generation
     from jobs.definitions import build_defs
+    from jobs.run_limits import MAX_RUNTIME_TAG
     from qpipe_assets.partitions import add_molecules
     from qpipe_assets.retries import NO_RETRIES_TAG
 
@@ -165,7 +166,7 @@ def _execute(campaign: Campaign, instance: DagsterInstance, config: dict[str, An
             partition_key=molecule,
             run_config=run_config,
             # A daemon on the same DAGSTER_HOME cannot end this process: it would only take its run for a failed one.
-            tags={NO_RETRIES_TAG: "true", "dagster/max_runtime": "0"},
+            tags={NO_RETRIES_TAG: "true", MAX_RUNTIME_TAG: "0"},
             raise_on_error=False,
         )
         if not result.success:

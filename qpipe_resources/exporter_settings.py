@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from qpipe_resources.batch_metrics import BATCH_JOB
 from qpipe_resources.metrics_push import SYSTEM_JOB, VQE_JOB
-from simulation.validation import reasons
+from simulation.validation import reasons, set_in_environment
 
 VARIABLES = {
     "host": "QPIPE_EXPORTER_HOST",
@@ -59,7 +58,7 @@ def load_exporter_settings(given: Mapping[str, Any] | None = None) -> ExporterSe
     Raises:
         ExporterSettingsError: a value cannot be used.
     """
-    values: dict[str, Any] = {field: text for field, name in VARIABLES.items() if (text := os.environ.get(name))}
+    values: dict[str, Any] = dict(set_in_environment(VARIABLES))
     chosen = {field: value for field, value in (given or {}).items() if value is not None}
     try:
         return ExporterSettings.model_validate(values | chosen)

@@ -1,8 +1,9 @@
-"""Why a value was refused, in one line that a person can act on."""
+"""Values from outside: those that the environment gives, and why one was refused, in a line to act on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,3 +24,12 @@ def reasons(error: ValidationError, name: Callable[[str], str] = str, shown: Cal
         message = str(item["msg"]).removeprefix("Value error, ")
         found.append(f"{name(where)}={shown(item['input'])}: {message}" if where else message)
     return "; ".join(found)
+
+
+def set_in_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The values of those fields whose variable is set; one that is set to nothing is not.
+
+    Args:
+        variables: Variable of the environment behind each field.
+    """
+    return {field: text for field, name in variables.items() if (text := os.environ.get(name))}

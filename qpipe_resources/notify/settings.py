@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from simulation.validation import reasons
+from simulation.validation import reasons, set_in_environment
 
 VARIABLES = {
     "email_to": "QPIPE_NOTIFY_EMAIL_TO",
@@ -152,7 +152,7 @@ def load_notify_settings(given: Mapping[str, Any] | None = None) -> NotifySettin
     Raises:
         NotifySettingsError: a value cannot be used; secrets are not shown.
     """
-    values: dict[str, Any] = {field: text for field, name in VARIABLES.items() if (text := os.environ.get(name))}
+    values: dict[str, Any] = dict(set_in_environment(VARIABLES))
     if "email_to" not in values and (old := os.environ.get(OLD_EMAIL_TO)):
         values["email_to"] = old
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from qpipe_assets.reports.writing import ReportFormat, write_molecule_report
+from tests.chromium import chromium_page
 from tests.reports.conftest import made, sampled
 
 pytestmark = pytest.mark.browser
@@ -15,16 +15,10 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_molecule_turns_and_nothing_is_fetched(tmp_path: Path, scheme: str) -> None:
-    from playwright.sync_api import sync_playwright
-
     (path,) = write_molecule_report([made(0), sampled(1)], tmp_path, ReportFormat.HTML)
     problems: list[str] = []
     fetched: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(color_scheme=scheme)
+    with chromium_page(color_scheme=scheme) as page:
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: fetched.append(request.url))
@@ -42,7 +36,6 @@ def test_the_molecule_turns_and_nothing_is_fetched(tmp_path: Path, scheme: str) 
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         page.emulate_media(media="print")
         printed = page.evaluate("getComputedStyle(document.body).color")
-        browser.close()
     assert problems == []
     assert fetched == [path.as_uri()]
     assert (ground == "rgb(255, 255, 255)") is (scheme == "light")
@@ -51,14 +44,7 @@ def test_the_molecule_turns_and_nothing_is_fetched(tmp_path: Path, scheme: str) 
 
 
 def test_without_scripts_the_still_picture_stays(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     (path,) = write_molecule_report([made(0)], tmp_path, ReportFormat.HTML)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_context(java_script_enabled=False).new_page()
+    with chromium_page(java_script_enabled=False) as page:
         page.goto(path.as_uri())
         assert page.locator("figure[data-scene] > svg").bounding_box() is not None
-        browser.close()

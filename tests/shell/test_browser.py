@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from qpipe_assets.tables import schemas
+from tests.chromium import chromium_page
 from tests.daemon import Daemon
 
 pytestmark = pytest.mark.xdist_group("daemon")
 
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-
 
 @pytest.fixture
 def page(daemon: Daemon) -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-        # Tall: the graph draws only what is in sight.
-        page = browser.new_page(viewport={"width": 1800, "height": 2600})
-        page.set_default_timeout(60_000)
+    # Tall: the graph draws only what is in sight.
+    with chromium_page(viewport={"width": 1800, "height": 2600}) as page:
         yield page
-        browser.close()
 
 
 @pytest.mark.browser

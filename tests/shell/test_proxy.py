@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from deploy.services.certificates import Certificates, make_certificates
+from tests.chromium import chromium_page
 from tests.daemon import ROOT, Daemon, wait_for
-from tests.shell.test_browser import QUIET
 
 pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.nginx]
 
@@ -236,17 +236,11 @@ def test_no_password_file_is_in_the_repository() -> None:
 
 @pytest.mark.browser
 def test_the_ui_lives_behind_the_proxy(proxy: Proxy) -> None:
-    from playwright.sync_api import sync_playwright
-
     sockets: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-        page = browser.new_page(http_credentials={"username": "operator", "password": PASSWORD})
-        page.set_default_timeout(60_000)
+    with chromium_page(http_credentials={"username": "operator", "password": PASSWORD}) as page:
         page.on("websocket", lambda one: sockets.append(one.url))
         page.goto(f"{proxy.own_origin}/assets/vqe_runs")
         page.get_by_role("button", name="Materialize").first.wait_for()
         page.goto(f"{proxy.own_origin}/runs")
         page.get_by_text("Runs", exact=True).first.wait_for()
-        browser.close()
     assert [url for url in sockets if url.endswith("/graphql")]

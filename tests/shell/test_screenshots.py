@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import pytest
 from PIL import Image
 
 from qpipe_assets.tables import schemas
+from tests.chromium import chromium_page
 from tests.daemon import Daemon
-from tests.shell.test_browser import QUIET
 
 pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.browser]
 
@@ -33,14 +32,8 @@ MOST_BYTES = 200_000
 
 @pytest.fixture
 def page(daemon: Daemon) -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(60_000)
+    with chromium_page(viewport={"width": 1600, "height": 1000}) as page:
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")
