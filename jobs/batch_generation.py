@@ -19,8 +19,6 @@ from qpipe_assets.partitions import molecule
 
 LANE_TAG = "qpipe/lane"
 
-MAX_RELAUNCHES = 3
-"""How often a run whose process died is launched again by itself."""
 RUN_HOURS = 30
 """What one molecule of a campaign may take; what has landed by then stays, the rest waits for the next launch."""
 
@@ -35,8 +33,6 @@ vqe_batch_generation = dg.define_asset_job(
     ),
     tags={
         DEFAULT_TIER_TAG: str(DEFAULT_TIER),
-        # Again after the death of its process, not after failures of its steps (dagster.yaml).
-        "dagster/max_retries": str(MAX_RELAUNCHES),
         MAX_RUNTIME_TAG: str(RUN_HOURS * 3600),
         PRIORITY_TAG: str(BELOW_ALL),
     },

@@ -9,6 +9,7 @@ import dagster as dg
 from qpipe_assets.campaign_progress import process_lives
 
 _COMPUTING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_GONE = "the process of this run is gone: it was killed together with its code server"
 
 
 @dg.sensor(
@@ -17,13 +18,18 @@ _COMPUTING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     description="Gives up runs whose process has died with its machine or code server, so that others get their slot.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Report them as failed; `dagster/max_retries` launches them again, and what has landed is not computed again."""
+    """Report them as failed, or as cancelled where somebody had asked for that; campaigns are launched again."""
     instance = context.instance
-    lost = [
-        record.dagster_run
+    gone = [
+        record.dagster_run.run_id
         for record in instance.get_run_records(dg.RunsFilter(statuses=_COMPUTING))
         if not process_lives(record.dagster_run)
     ]
+    # A process says how its run ended before it ends: by now, where it did so.
+    lost = [run for one in gone if (run := instance.get_run_by_id(one)) is not None and run.status in _COMPUTING]
     for run in lost:
-        instance.report_run_failed(run, "the process of this run is gone: it was killed together with its code server")
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, _GONE)
+        else:
+            instance.report_run_failed(run, _GONE)
     return dg.SkipReason(f"{len(lost)} runs given up" if lost else "every run has its process")

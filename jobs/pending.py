@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 WHOLE_EVERY = 3600.0
 """Seconds between two full listings of a bucket by the same process."""
 
-_listed_whole: dict[str, float] = {}
+
+@dataclass(frozen=True)
+class _Listing:
+    """A full listing: when it was (monotonic seconds), and what was new then."""
+
+    at: float
+    new: dict[str, list[ObjectInfo]]
+
+
+_listed_whole: dict[str, _Listing] = {}
 
 
 @dataclass(frozen=True)
@@ -46,14 +55,12 @@ class PendingWork:
         return f"{self.new_objects} new objects, {self.unfinished} unfinished batches"
 
 
-def pending_work(installation: Installation, since: dt.date | None = None) -> list[PendingWork]:
-    """Every molecule with objects that were never looked at, open batches or rebuilds, or batches without ML rows.
+def pending_work(installation: Installation) -> list[PendingWork]:
+    """Every molecule with objects that were never looked at, open batches or rebuilds, or batches without ML rows."""
+    return _pending_work(installation, _new(installation, installation.discovery.by_molecule()))
 
-    Args:
-        installation: where to look.
-        since: leave out objects of earlier days (see Discovery.by_molecule).
-    """
-    new = _new_objects(installation, since)
+
+def _pending_work(installation: Installation, new: dict[str, list[ObjectInfo]]) -> list[PendingWork]:
     unfinished = installation.ledger.pending_molecules(schemas.ML_NAMES[-1])
     return [
         _of_molecule(molecule, new.get(molecule, []), _unfinished(installation, molecule, molecule in unfinished))
@@ -62,23 +69,34 @@ def pending_work(installation: Installation, since: dt.date | None = None) -> li
 
 
 def recently_pending_work(installation: Installation) -> list[PendingWork]:
-    """The pending work, for those who ask often: in a bucket, between full listings, only what is of these two days.
+    """The pending work, for those who ask often: in a bucket, between full listings, only these two days are listed.
 
     A listing costs a request for each 1000 objects, however old they are. So what arrives under an earlier day (a
     message that waited, a record replayed) is seen at the next full listing: one of this process's each hour, its first
-    one, or the daily schedule's.
+    one, or the daily schedule's. What was new at the last one stays so until it was looked at.
     """
-    now = time.monotonic()
-    listed = _listed_whole.get(installation.lakehouse.identity)
-    if installation.settings.env != "local" and listed is not None and now - listed < WHOLE_EVERY:
-        return pending_work(installation, since=dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
-    found = pending_work(installation)
-    _listed_whole[installation.lakehouse.identity] = now
-    return found
+    now, identity = time.monotonic(), installation.lakehouse.identity
+    whole = _listed_whole.get(identity)
+    if installation.settings.env == "local" or whole is None or now - whole.at >= WHOLE_EVERY:
+        new = _new(installation, installation.discovery.by_molecule())
+        _listed_whole[identity] = _Listing(now, new)
+    else:
+        yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+        new = _new(installation, _merged(whole.new, installation.discovery.by_molecule(yesterday)))
+    return _pending_work(installation, new)
 
 
-def _new_objects(installation: Installation, since: dt.date | None) -> dict[str, list[ObjectInfo]]:
-    listed = installation.discovery.by_molecule(since)
+def _merged(*listed: dict[str, list[ObjectInfo]]) -> dict[str, list[ObjectInfo]]:
+    """Objects by molecule; of one key the later listing's version."""
+    merged: dict[str, dict[str, ObjectInfo]] = {}
+    for objects in listed:
+        for molecule, infos in objects.items():
+            merged.setdefault(molecule, {}).update({info.key: info for info in infos})
+    return {molecule: list(infos.values()) for molecule, infos in merged.items()}
+
+
+def _new(installation: Installation, listed: dict[str, list[ObjectInfo]]) -> dict[str, list[ObjectInfo]]:
+    """Those of the listed objects that nobody has looked at."""
     keys = (info.key for objects in listed.values() for info in objects)
     looked_at = installation.ledger.looked_at(keys, installation.limits.max_object_bytes)
     new = {

@@ -5,6 +5,7 @@ import datetime as dt
 import dagster as dg
 
 from jobs.jobs import molecule_processing
+from jobs.launched_again import launched_again
 from jobs.lost_runs import lost_runs
 from jobs.pending import PendingWork, recently_pending_work
 from jobs.requests import present, run_requests
@@ -59,4 +60,4 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Keeps the ML tables up to date with the tables they are made of.",
 )
 
-SENSORS = [new_objects, automation, lost_runs, in_time]
+SENSORS = [new_objects, automation, lost_runs, launched_again, in_time]

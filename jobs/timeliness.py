@@ -68,18 +68,29 @@ def in_time(
     """Look at what waits; the cursor holds what was reported last, and may be lost."""
     now = present()
     found = late(recently_pending_work(connect(object_store, lakehouse)), now)
-    state = json.dumps({"day": str(now.date()), **{key.name: not waiting for key, waiting in found.items()}})
+    state = json.dumps(
+        {"day": str(now.date()), **{key.name: [row["molecule"] for row in rows] for key, rows in found.items()}}
+    )
     if state == context.cursor:
         return dg.SkipReason("reported before")
-    _tell(context, {key: found[key] for key in WITHIN if found[key] and _was_in_time(context.cursor, key)})
+    _tell(context, _newly(found, context.cursor))
     events = [
         dg.AssetCheckEvaluation(asset_key=key.asset_key, check_name=key.name, **_verdict(key, found)) for key in WITHIN
     ]
     return dg.SensorResult(asset_events=events, cursor=state)
 
 
-def _was_in_time(cursor: str | None, key: dg.AssetCheckKey) -> bool:
-    return bool(json.loads(cursor)[key.name]) if cursor else True
+def _newly(found: Late, cursor: str | None) -> Late:
+    """What is late and was not when it was reported last."""
+    reported = json.loads(cursor) if cursor else {}
+    new: dict[dg.AssetCheckKey, list[dict[str, str]]] = {}
+    for key, waiting in found.items():
+        before = reported.get(key.name)
+        # The cursor of an earlier version says only whether there was something.
+        known = before if isinstance(before, list) else []
+        if rows := [row for row in waiting if row["molecule"] not in known]:
+            new[key] = rows
+    return new
 
 
 def _tell(context: dg.SensorEvaluationContext, newly_late: Late) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from qpipe_assets.campaign import IDENTITY_DIGITS
 
 if TYPE_CHECKING:
+    import psutil
     from dagster import DagsterInstance, DagsterRun, EventLogEntry
 
 CAMPAIGN_TAG = "qpipe/campaign"
@@ -90,8 +91,11 @@ def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_start_of(psutil.Process())}"
 
 
-def _start_of(process: object) -> str:
-    return f"{process.create_time():.2f}"  # type: ignore[attr-defined]
+def _start_of(process: psutil.Process) -> str:
+    """When it started: on Linux since the boot, because a clock that is set moves what psutil makes of that."""
+    import psutil
+
+    return f"{process.create_time() - (psutil.boot_time() if psutil.LINUX else 0):.2f}"
 
 
 @dataclass(frozen=True)

@@ -147,30 +147,33 @@ def _execute(campaign: Campaign, instance: DagsterInstance, config: dict[str, An
     """Run the job for each molecule; returns those on which something failed."""
     from jobs.batch_generation import vqe_batch_generation
     from jobs.definitions import build_defs
+    from jobs.jobs import molecule_processing
     from jobs.run_limits import MAX_RUNTIME_TAG
     from qpipe_assets.partitions import add_molecules
     from qpipe_assets.retries import NO_RETRIES_TAG
 
-    job = build_defs().resolve_job_def(vqe_batch_generation.name)
+    defs = build_defs()
+    compute = defs.resolve_job_def(vqe_batch_generation.name)
+    process = defs.resolve_job_def(molecule_processing.name)
     # The start and the end of each run, without Dagster's own events.
-    run_config = {
-        "ops": {"vqe_runs": {"config": config}},
-        "loggers": {"console": {"config": {"log_level": "INFO"}}},
-    }
+    loggers = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+    # A daemon on the same DAGSTER_HOME cannot end this process: it would only take its run for a failed one.
+    tags = {NO_RETRIES_TAG: "true", MAX_RUNTIME_TAG: "0"}
     add_molecules(instance, campaign.molecules)
     failed = []
     for number, molecule in enumerate(campaign.molecules, start=1):
         print(f"[{number}/{len(campaign.molecules)}] {campaign.name}, {molecule} ...", file=sys.stderr, flush=True)
-        result = job.execute_in_process(
-            instance=instance,
-            partition_key=molecule,
-            run_config=run_config,
-            # A daemon on the same DAGSTER_HOME cannot end this process: it would only take its run for a failed one.
-            tags={NO_RETRIES_TAG: "true", MAX_RUNTIME_TAG: "0"},
-            raise_on_error=False,
-        )
-        if not result.success:
+        here: dict[str, Any] = {
+            "instance": instance,
+            "partition_key": molecule,
+            "tags": tags,
+            "raise_on_error": False,
+        }
+        campaign_config = {"ops": {"vqe_runs": {"config": config}}}
+        if not compute.execute_in_process(run_config=campaign_config | loggers, **here).success:
             failed.append(molecule)
+            # A run that failed ends the job before the tables; what has landed belongs into them.
+            process.execute_in_process(run_config=loggers, **here)
     return failed
 
 

@@ -257,7 +257,7 @@ class _Worker:
         """Whether the task succeeded and its result or error; None when the process died."""
         try:
             return pickle.loads(self.pipe.recv_bytes())
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # a death in the middle of an answer is an OSError without a type of its own
             self.process.join(_SECONDS_TO_DIE)  # so that its own exit code is seen, not our kill's
             self.kill()
             return None

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from jobs.launched_again import is_launched_again
 from jobs.notify.energies import best_energies
 from jobs.notify.secrets import hide_secrets
 from jobs.notify.told import told_of_failure, told_of_success
@@ -28,8 +29,8 @@ NOTIFIED_TAG = "qpipe/notified"
 
 It is set before anything is sent, so that no restart of the daemon tells twice.
 """
-WILL_RETRY_TAG = "dagster/will_retry"
-"""Tag by which Dagster says that a failed run will be launched again: the last attempt is told."""
+_WILL_RETRY_TAG = "dagster/will_retry"
+"""Tag by which Dagster says that it launches a failed run again, where the run asks it to."""
 _SECONDS = 15
 
 Job = Any
@@ -101,7 +102,7 @@ def _notify_success(
 def _notify_failure(context: dg.RunStatusSensorContext) -> dg.SkipReason:
     """Tell of a run that failed."""
     settings, run = load_notify_settings(), context.dagster_run
-    if reason := _not_told(settings, run, succeeded=False):
+    if reason := _not_told(settings, run, succeeded=False) or _tried_again(context.instance, run):
         return dg.SkipReason(reason)
     _note(context.instance, run)
     return _tell(context, told_of_failure(context.instance, run, _link(settings, run), hide_secrets()), settings)
@@ -115,7 +116,12 @@ def _not_told(settings: NotifySettings, run: dg.DagsterRun, *, succeeded: bool) 
         return f"run {run.run_id} was told of before"
     if not settings.wants(run.job_name, succeeded):
         return f"nobody wants to be told of {run.job_name}"
-    if not succeeded and run.tags.get(WILL_RETRY_TAG) == "true":
+    return ""
+
+
+def _tried_again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Why nobody is told of the failure yet; empty where it is the last one."""
+    if is_launched_again(instance, run) or run.tags.get(_WILL_RETRY_TAG) == "true":
         return f"run {run.run_id} will be launched again: its last attempt is told of"
     return ""
 

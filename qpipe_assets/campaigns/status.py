@@ -19,7 +19,7 @@ from qpipe_assets.partitions import PARTITION_TAG
 from qpipe_resources.simulation_workers import default_workers
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
+    from dagster import DagsterInstance, DagsterRun
 
     from qpipe_assets.campaign_progress import ToldLine
     from qpipe_assets.campaigns.campaign_file import Campaign
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _COMPUTING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 LATEST_RUNS = 3
-"""Dagster runs of each molecule whose logs are read: the last one has tried what the ones before have not done."""
+"""Dagster runs of each molecule, the latest ones, whose logs are read in any case."""
+MOST_RUNS = 20
+"""Dagster runs of each molecule whose logs are read at most, until there is a word on each run that has not landed."""
 MEASURED = 20
 """Runs, the last ones, whose mean duration the remaining time is reckoned with."""
 
@@ -117,9 +119,10 @@ class CampaignCount:
         settings = self._installation.settings
         status = CampaignStatus(self._campaign.name, settings.workers or default_workers(len(os.sched_getaffinity(0))))
         for molecule, planned in self._plan:
-            told = self._told(molecule)
             landed = self._landed(molecule, planned)
-            refused = self._refused([run for run in planned if run.experiment_id not in landed])
+            lacking = [run for run in planned if run.experiment_id not in landed]
+            told = self._told(molecule, {run.experiment_id[:IDENTITY_DIGITS] for run in lacking})
+            refused = self._refused(lacking)
             for run in planned:
                 identity = run.experiment_id
                 if identity in landed:
@@ -145,13 +148,22 @@ class CampaignCount:
         self._refusals |= dict.fromkeys((run.experiment_id for run in unasked), None) | refusals(unasked)
         return self._refusals
 
-    def _told(self, molecule: str) -> _Told:
-        """What the latest Dagster runs of the campaign on the molecule that have begun tell."""
+    def _told(self, molecule: str, lacking: set[str]) -> _Told:
+        """What the latest Dagster runs of the campaign on the molecule that have begun tell of the runs it lacks.
+
+        Each may have been asked for another part of the campaign, so the last one has not tried them all.
+        """
         # A run gets the campaign's tag when its computation begins.
         wanted = RunsFilter(tags={CAMPAIGN_TAG: self._campaign.name, PARTITION_TAG: molecule})
+        latest: list[DagsterRun] = []
+        untold = set(lacking)
+        for record in self._instance.get_run_records(wanted, limit=MOST_RUNS):
+            if len(latest) >= LATEST_RUNS and not untold:
+                break
+            latest.append(record.dagster_run)
+            untold.difference_update(line.identity for line in self._log.of(record.dagster_run.run_id))
         told = _Told()
-        for record in reversed(self._instance.get_run_records(wanted, limit=LATEST_RUNS)):
-            run = record.dagster_run
+        for run in reversed(latest):
             told.read(self._log.of(run.run_id), lives=run.status in _COMPUTING and process_lives(run))
         return told
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
 
+from qpipe_resources.deployment import resources_for
 from tests.cli.conftest import qpipe, rows
+from tests.dagster_layer.fake_simulation import FAILING_SEED, fake_workers_class
 
 MINE = """
 name: mine
@@ -86,6 +89,19 @@ def test_a_campaign_file_is_computed_listed_and_gone_on_with(home: Path, mine: s
     table = qpipe("tiers", "status", "-f", mine)
     assert table.exit_code == 0 and "time left" in table.stdout
     assert rows(qpipe("sql", "select count(*) as n from ml_run_summary", "--format", "json")) == [{"n": 4}]
+
+
+def test_what_has_landed_reaches_the_tables_although_another_run_failed(
+    home: Path, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = {"simulation_workers": fake_workers_class()()}
+    monkeypatch.setattr("jobs.definitions.resources_for", lambda *asked: {**resources_for(*asked), **workers})
+    Path(mine).write_text(MINE.replace("seeds: 1..2", f"seeds: [1, {FAILING_SEED}]"))
+    result = qpipe("tiers", "run", "-f", mine, "--molecules", "H2", "--format", "json")
+    assert result.exit_code == 1
+    [*_, whole] = json.loads(result.stdout)
+    assert (whole["done"], whole["failed"]) == (2, 2)
+    assert rows(qpipe("sql", "select count(*) as n from ml_run_summary", "--format", "json")) == [{"n": 2}]
 
 
 @pytest.mark.parametrize(

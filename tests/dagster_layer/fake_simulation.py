@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +105,20 @@ def process_id(_task: Any) -> int:
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+def die_answering_once(marker: str) -> str:
+    """Die in the middle of the answer, at the first attempt."""
+
+    def send_half(self: Connection, answer: bytes) -> None:
+        # A length and a part of what it announces, as a pipe has it when its writer is killed.
+        os.write(self.fileno(), struct.pack("!i", len(answer)) + answer[:1])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not Path(marker).exists():
+        Path(marker).touch()
+        Connection.send_bytes = send_half  # type: ignore[method-assign,assignment]
+    return marker
 
 
 def die_once(marker: str) -> str:

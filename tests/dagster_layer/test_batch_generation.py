@@ -19,7 +19,7 @@ import yaml
 
 from jobs.batch_generation import LANE_TAG
 from jobs.lost_runs import lost_runs
-from qpipe_assets.campaign_progress import CAMPAIGN_TAG, PROCESS_TAG
+from qpipe_assets.campaign_progress import CAMPAIGN_TAG, PROCESS_TAG, process_lives, process_tag
 from qpipe_assets.campaigns.campaign_file import Campaign
 from qpipe_assets.campaigns.lanes import lane_of
 from qpipe_assets.campaigns.selection import select_campaign
@@ -31,6 +31,9 @@ from tests.dagster_layer.fake_simulation import FAILING_SEED
 from tests.dagster_layer.test_vqe_runs import failure, landed, metadata
 
 JOB = "vqe_batch_generation"
+STARTED = dg.DagsterRunStatus.STARTED
+NOBODY = 2**22 + 1
+"""No process has this id."""
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -161,6 +164,14 @@ def test_the_status_is_right_before_after_and_when_runs_fail(deployment: Deploym
     assert whole.counts("H2") == whole.counts()
 
 
+def test_what_failed_stays_failed_while_other_parts_are_computed(deployment: Deployment) -> None:
+    whole = select_campaign(1, molecules="H2")
+    batch(deployment, "H2", tier=1, seeds=str(FAILING_SEED), optimizers="COBYLA")
+    for seed in range(1, 6):
+        assert batch(deployment, "H2", tier=1, seeds=str(seed), optimizers="COBYLA").success
+    assert states(status_of(whole, deployment)) == {"done": 10, "failed": 2, "pending": 388}
+
+
 def test_the_time_that_is_left_is_pending_over_parallelism_times_the_mean_of_the_last_twenty() -> None:
     status = CampaignStatus("mine", workers=2, live=3)
     status.computed = [(float(moment), 100.0) for moment in range(5)]
@@ -193,22 +204,50 @@ def test_a_lane_is_a_tag_of_the_run_by_its_molecule_and_no_part_of_the_experimen
 
 
 def test_runs_whose_process_is_gone_are_given_up_and_no_others(persistent: Deployment) -> None:
-    here, me = socket.gethostname(), psutil.Process()
-    alive = f"{here}:{me.pid}:{me.create_time():.2f}"
+    here, me = socket.gethostname(), os.getpid()
+    alive = process_tag("me")[PROCESS_TAG].removeprefix("me:")
     job = persistent.definitions.resolve_job_def(JOB)
 
-    def under_way(process: str, of_another: bool = False) -> str:
-        run = persistent.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    def under_way(process: str, of_another: bool = False, status: dg.DagsterRunStatus = STARTED) -> str:
+        run = persistent.instance.create_run_for_job(job, status=status)
         owner = "another" if of_another else run.run_id
         persistent.instance.add_run_tags(run.run_id, {PROCESS_TAG: f"{owner}:{process}"})
         return run.run_id
 
-    gone = [under_way(f"{here}:{2**22 + 1}:1.00"), under_way(f"{here}:{me.pid}:1.00")]
-    kept = [under_way(alive), under_way("elsewhere:1:1.00"), under_way(f"{here}:{2**22 + 1}:1.00", of_another=True)]
+    gone = [under_way(f"{here}:{NOBODY}:1.00"), under_way(f"{here}:{me}:1.00")]
+    cancelled = under_way(f"{here}:{NOBODY}:1.00", status=dg.DagsterRunStatus.CANCELING)
+    kept = [under_way(alive), under_way("elsewhere:1:1.00"), under_way(f"{here}:{NOBODY}:1.00", of_another=True)]
     lost_runs(dg.build_sensor_context(persistent.instance))
     statuses = {run.run_id: run.status for run in persistent.instance.get_runs()}
     assert [statuses[run] for run in gone] == [dg.DagsterRunStatus.FAILURE] * 2
-    assert [statuses[run] for run in kept] == [dg.DagsterRunStatus.STARTED] * 3
+    assert statuses[cancelled] is dg.DagsterRunStatus.CANCELED
+    assert [statuses[run] for run in kept] == [STARTED] * 3
+
+
+def test_a_clock_that_is_set_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = dg.DagsterRun(JOB)
+    run = run.with_tags(process_tag(run.run_id))
+    assert process_lives(run)
+    # What psutil reckons on Linux: the moment of the boot by the clock as it is now, and the time since.
+    boot_time = psutil._psplatform.boot_time
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot_time() + 3600)
+    assert process_lives(run)
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_no_lost_one(
+    persistent: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = persistent.instance
+    run = instance.create_run_for_job(persistent.definitions.resolve_job_def(JOB), status=STARTED)
+
+    def ends(looked_at: dg.DagsterRun) -> bool:
+        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", job_name=JOB), run_id=looked_at.run_id)
+        return False
+
+    monkeypatch.setattr("jobs.lost_runs.process_lives", ends)
+    lost_runs(dg.build_sensor_context(instance))
+    ended = instance.get_run_by_id(run.run_id)
+    assert ended is not None and ended.status is dg.DagsterRunStatus.SUCCESS
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import dagster as dg
 import pytest
 
 from jobs.definitions import build_defs
+from jobs.launched_again import LAUNCHES_TAG, MOST
 from jobs.notify.secrets import hide_secrets
-from jobs.notify.sensors import NOTIFIED_TAG, WILL_RETRY_TAG
+from jobs.notify.sensors import NOTIFIED_TAG
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.ingest import Ingest
 from qpipe_resources.deployment import resources_for
@@ -133,10 +134,11 @@ def test_failure_is_told_with_step_reason_remedy_and_link_but_no_secret(
 def test_attempts_of_a_step_and_launches_that_will_be_repeated_are_not_told(
     deployment: Deployment, mailbox: Mailbox
 ) -> None:
-    run = deployment.instance.add_run(dg.DagsterRun(job_name="vqe_batch_generation", tags={WILL_RETRY_TAG: "true"}))
+    run = deployment.instance.add_run(dg.DagsterRun(job_name="vqe_batch_generation"))
     deployment.instance.report_run_failed(run, "the process of this run is gone")
     assert "will be launched again" in tell(deployment, FAILURE, run.run_id)
-    last = deployment.instance.add_run(dg.DagsterRun(job_name="vqe_batch_generation"))
+    tags = {LAUNCHES_TAG: str(MOST)}
+    last = deployment.instance.add_run(dg.DagsterRun(job_name="vqe_batch_generation", tags=tags))
     deployment.instance.report_run_failed(last, "the process of this run is gone")
     tell(deployment, FAILURE, last.run_id)
     assert "the process of this run is gone" in text_of(mailbox)

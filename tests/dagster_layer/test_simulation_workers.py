@@ -77,6 +77,15 @@ def test_a_task_that_kills_its_worker_twice_is_reported_and_the_others_finish() 
     assert "die_or_double" in refused.details
 
 
+def test_a_worker_that_dies_in_the_middle_of_its_answer_costs_nothing_but_a_second_attempt(tmp_path: Path) -> None:
+    pool = WorkerPool(tasks.die_answering_once, workers=1, threads=1)
+    lost: list[str] = []
+    outcomes = list(pool.run([str(tmp_path / "marker")], on_loss=lambda task, reason: lost.append(reason)))
+    pool.close()
+    assert lost == ["its process died (SIGKILL, perhaps out of memory)"]
+    assert [type(outcome) for outcome in outcomes] == [Finished]
+
+
 def test_a_worker_that_died_while_idle_is_replaced() -> None:
     pool = WorkerPool(tasks.nap, workers=1, threads=1)
     list(pool.run([0.0]))

@@ -76,6 +76,23 @@ def test_who_is_told_of_failures_is_told_once_of_what_has_become_late(
     assert (notification.kind, notification.subject) == ("late", "qpipe: late in the tables (LiH)")
 
 
+def test_a_molecule_that_becomes_late_beside_another_one_is_told_as_well(
+    persistent: Deployment, sensor: dg.SensorEvaluationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("jobs.timeliness.deliver", lambda notification, settings: told.append(notification) or {})
+    monkeypatch.setenv("QPIPE_NOTIFY_EMAIL_TO", "lab@example.com")
+    in_hours(monkeypatch, 48)
+    for molecule in ("LiH", "H2"):
+        persistent.drop(1, molecule)
+        assert look(sensor) == {"rows_in_time": False, "features_in_time": True}
+        assert look(sensor) == {}, "reported before"
+    assert [notification.facts["molecules"] for notification in told] == [["LiH"], ["H2"]]
+    in_hours(monkeypatch, 72)
+    assert look(sensor) == {"rows_in_time": False, "features_in_time": True}
+    assert len(told) == 2, "a new day is no news"
+
+
 def test_a_batch_that_the_ml_tables_lack_for_over_45_minutes_is_late(
     persistent: Deployment, sensor: dg.SensorEvaluationContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
