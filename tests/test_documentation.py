@@ -113,6 +113,15 @@ def test_every_make_target_that_the_pages_show_exists() -> None:
     assert {(page, name) for page, name in shown if name not in targets and page != "compose.md"} == set()
 
 
+def test_only_the_readme_asks_for_a_demo_and_to_install_computes_nothing() -> None:
+    """A demo's runs land where the environment says: on a server in the tables that hold its results."""
+    assert {page for page, _ in _typed(r"\bmake demo\b")} == {"README.md"}
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^install: \$\(VENV\)/\.installed\n\n", makefile, re.MULTILINE), "it needs the environment alone"
+    phony = set(re.findall(r"[\w-]+", re.search(r"^\.PHONY: (.+)", makefile, re.MULTILINE)[1]))  # type: ignore[index]
+    assert phony == set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
 def test_every_file_of_the_tree_that_the_pages_name_exists() -> None:
     named = _typed(r"\b((?:tests|deploy|jobs|qpipe_[a-z]+|simulation|benchmarks)/[\w/.-]+\w)")
     pictures = r"\]\((images/[^)#]+)\)"
