@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +183,60 @@ def test_a_run_of_the_automation_is_called_by_what_it_makes(deployment: Deployme
     assert "Exceeded maximum runtime of 6300 seconds." in text_of(mailbox)
 
 
-def test_the_sensors_are_off_unless_somebody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [sensor(name).default_status.value for name in (SUCCESS, FAILURE)] == ["STOPPED", "STOPPED"]
-    monkeypatch.setenv("QPIPE_NOTIFY_EMAIL_TO", "a@example.com")
-    assert [sensor(name).default_status.value for name in (SUCCESS, FAILURE)] == ["RUNNING", "RUNNING"]
-    monkeypatch.setenv("QPIPE_NOTIFY_SUCCESS", "none")
-    assert [sensor(name).default_status.value for name in (SUCCESS, FAILURE)] == ["STOPPED", "RUNNING"]
+@dataclass
+class Looks:
+    """Looks of notify_failure under settings that change between them; the cursor stays, as it does in the daemon."""
+
+    instance: dg.DagsterInstance
+    monkeypatch: pytest.MonkeyPatch
+    cursor: str | None = None
+
+    def fail(self, runs: int) -> None:
+        for _ in range(runs):
+            run = self.instance.add_run(dg.DagsterRun(job_name="maintenance"))
+            self.instance.report_run_failed(run, "its machine was switched off")
+
+    def look(self, **settings: str) -> str:
+        """What it says after one look."""
+        with self.monkeypatch.context() as environment:
+            for name, value in settings.items():
+                environment.setenv(f"QPIPE_NOTIFY_{name.upper()}", value)
+            repository = build_defs().get_repository_def()
+            found = repository.get_sensor_def(FAILURE)
+            assert found.default_status is dg.DefaultSensorStatus.RUNNING
+            done = found.evaluate_tick(
+                dg.build_sensor_context(self.instance, self.cursor, repository_def=repository, sensor_name=FAILURE)
+            )
+        self.cursor = done.cursor
+        return done.skip_message or ""
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Looks(instance, monkeypatch)
+
+
+@pytest.mark.parametrize("nobody", [{"webhook": ""}, {"failure": "none"}])
+def test_runs_that_end_while_nobody_is_told_are_not_told_later(
+    looks: Looks, hook: Hook, nobody: dict[str, str]
+) -> None:
+    looks.look()
+    looks.fail(runs=3)
+    assert "nobody is told" in looks.look(**nobody)
+    looks.look(), looks.look()
+    assert hook.bodies == []
+    looks.fail(runs=1)
+    looks.look(), looks.look()
+    assert [body["job"] for body in hook.bodies] == ["maintenance"]
+
+
+def test_a_job_that_is_named_later_is_told_of_from_then_on(looks: Looks, hook: Hook) -> None:
+    looks.look(failure="landing_sink")
+    looks.fail(runs=3)
+    looks.look(failure="landing_sink")
+    looks.look(), looks.look()
+    assert hook.bodies == []
 
 
 def test_a_name_that_is_no_jobs_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
