@@ -137,6 +137,17 @@ def test_the_webhook_is_tried_again_where_that_may_help(answers: list[int], requ
     assert hook.requests == requests
 
 
+def test_a_channel_that_cannot_say_its_secret_does_not_keep_from_the_other_and_does_not_tell_it() -> None:
+    with mail_server("none", auth=True) as mailbox, webhook() as hook:
+        given = settings(mailbox.port, smtp_security="none", smtp_user=USER, smtp_password=PASSWORD)
+        mute = {"smtp_password": SecretStr("pässwört"), "webhook": SecretStr(hook.url)}
+        outcome = deliver(TOLD, given.model_copy(update=mute))
+        assert outcome == {"mail": "UnicodeEncodeError: cannot be sent as it is configured", "webhook": ""}
+        outcome = deliver(TOLD, given.model_copy(update={"webhook": SecretStr(f"{hook.url}-ö")}))
+        assert outcome == {"mail": "", "webhook": "UnicodeEncodeError: cannot be sent as it is configured"}
+    assert (len(hook.bodies), len(mailbox.messages)) == (1, 1)
+
+
 def test_servers_that_are_down_cost_little_time_and_one_channel_does_not_keep_from_the_other() -> None:
     with webhook() as hook:
         given = settings(9, smtp_host="127.0.0.1", webhook=SecretStr(hook.url), timeout=1)
