@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 from jobs.definitions import build_defs
+from jobs.notify.energies import best_energies
 from jobs.notify.secrets import hide_secrets
 from jobs.notify.sensors import NOTIFIED_TAG, WILL_RETRY_TAG
 from qpipe_assets.tables import schemas
@@ -20,6 +21,7 @@ from qpipe_resources.deployment import resources_for
 from qpipe_resources.notify.settings import NotifySettingsError
 from tests.dagster_layer.conftest import Deployment
 from tests.notify.servers import Hook, Mailbox, mail_server, webhook
+from tests.synthetic import plain_record
 
 FAILURE, SUCCESS = "notify_failure", "notify_success"
 
@@ -84,6 +86,21 @@ def test_success_is_told_with_rows_by_table_new_runs_and_best_energies(
     [lowest] = deployment.installation.lakehouse.sql(query, ["vqe_results"]).to_pylist()
     assert (best["molecule"], best["runs"], best["best_ha"]) == ("LiH", 2, pytest.approx(lowest["best"]))
     assert {"exact_ha", "error_mha", "verdict"} <= best.keys()
+
+
+def test_a_sampled_energy_that_is_low_by_chance_is_not_the_best(deployment: Deployment) -> None:
+    sampled = {"valid": True, "total_energy": -7.90, "fci_energy": -7.88, "energy_standard_error": 0.01}
+    exact = {"valid": True, "total_energy": -7.87, "fci_energy": -7.88, "energy_standard_error": None}
+    sure = sampled | {"energy_standard_error": 0.001}
+    for number, energies in enumerate((sampled, exact)):
+        deployment.drop(number).write_text(json.dumps(plain_record(number, "LiH") | energies))
+    deployment.ingest("LiH")
+    [best] = best_energies(deployment.installation, ["LiH"])
+    assert (best["best_ha"], best["standard_error_mha"]) == (-7.87, None)
+    deployment.drop(2).write_text(json.dumps(plain_record(2, "LiH") | sure))
+    deployment.ingest("LiH")
+    [best] = best_energies(deployment.installation, ["LiH"])
+    assert (best["best_ha"], best["standard_error_mha"]) == (-7.90, 1.0)
 
 
 def test_a_run_is_told_of_once(deployment: Deployment, mailbox: Mailbox) -> None:
