@@ -100,6 +100,20 @@ def test_a_server_that_is_busy_is_tried_again_a_refusal_is_final() -> None:
         assert mailbox.connections == 3 + ATTEMPTS
 
 
+def test_a_recipient_that_is_refused_is_named_and_the_others_have_the_mail_once() -> None:
+    with mail_server("none") as mailbox:
+        mailbox.unknown = {"b@example.com": "550 no such user"}
+        with pytest.raises(
+            NotDeliveredError, match=r"b@example.com: 550 .*no such user.*QPIPE_NOTIFY_EMAIL_TO"
+        ) as raised:
+            send_mail(TOLD, settings(mailbox.port, smtp_security="none"))
+        assert "the others have it" in str(raised.value) and "a@example.com" not in str(raised.value)
+        mailbox.unknown["a@example.com"] = "550 nor this one"
+        with pytest.raises(NotDeliveredError, match="no recipient was accepted"):
+            send_mail(TOLD, settings(mailbox.port, smtp_security="none"))
+    assert len(mailbox.messages) == 1
+
+
 def test_a_subject_cannot_begin_another_header() -> None:
     with mail_server("none") as mailbox:
         evil = Notification("failure", "qpipe: x\r\nBcc: eve@example.com", ["text"])
