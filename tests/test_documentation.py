@@ -130,6 +130,21 @@ def test_every_file_of_the_tree_that_the_pages_name_exists() -> None:
     assert {(page, path) for page, path in named if path not in OF_NO_TREE and not (ROOT / path).exists()} == set()
 
 
+def test_what_is_installed_for_metrics_never_listens_beyond_the_machine() -> None:
+    """Debian starts what it installs at once, on all interfaces and without a login."""
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    units = r"((?: [a-z]+(?:-[a-z]+)*)+)"
+    [(masked, installed)] = re.findall(
+        rf"^    systemctl mask{units}.*\n    apt-get install --no-install-recommends{units}$", text, re.MULTILINE
+    )
+    assert masked == installed
+    commands = re.findall(r"^    prometheus.*(?:\\\n.*)?", text, re.MULTILINE)
+    exporters = re.findall(r"^\| \w+ \| .*exporter.*", text, re.MULTILINE)
+    others = [line for line in (*commands, *exporters) if "`qpipe exporter`" not in line]
+    assert len(others) == 5
+    assert [line for line in others if "--web.listen-address=127.0.0.1:" not in line] == []
+
+
 def test_the_runbook_has_every_alert() -> None:
     rules = yaml.safe_load((ROOT / "deploy" / "monitoring" / "rules" / "alerts.yml").read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
