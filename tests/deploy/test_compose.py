@@ -24,6 +24,28 @@ SECRET_NAME = re.compile(r"PASSWORD|PASS$|SECRET|TOKEN|ACCESS_KEY")
 WRITABLE = {"kafka", "kafka-connect"}
 """Their images write their configuration into their own folders as they start."""
 
+HAS: dict[str, set[str]] = {
+    "apache/kafka": {"bash"},
+    "apicurio/apicurio-registry": {"bash"},
+    "danielqsj/kafka-exporter": {"wget"},
+    "dxflrs/garage": {"/garage"},
+    "grafana/grafana": {"wget"},
+    "postgres": {"pg_isready"},
+    "prom/prometheus": {"wget"},
+    "prom/pushgateway": {"wget"},
+    "prometheuscommunity/postgres-exporter": {"wget"},
+    "qpipe-cpu": {"python", "dagster", "dagster-daemon"},
+    "qpipe-gpu": {"python", "dagster"},
+    "qpipe-kafka-connect": {"curl"},
+    "qpipe-spark": {"python", "dagster", "bash"},
+    "redpandadata/connect": {"wget"},
+    "utkuozdemir/nvidia_gpu_exporter": {"bash"},
+}
+"""What a health check can call in each image: its own programs, and those of what it is made from.
+
+BusyBox and Alpine have wget, which Ubuntu and Debian lack; these have bash.
+"""
+
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -121,6 +143,12 @@ def test_a_server_has_a_health_check_and_what_runs_once_is_waited_for(name: str)
     else:
         assert one["restart"] in ("on-failure", "no")
         assert conditions == {"service_completed_successfully"} or name == "kafka-connect-init"
+
+
+@each_service
+def test_a_health_check_calls_what_its_image_has(name: str) -> None:
+    if check := SERVICES[name].get("healthcheck"):
+        assert check["test"][1] in HAS[SERVICES[name]["image"].rpartition(":")[0]]
 
 
 def test_volumes_are_those_that_are_used() -> None:
