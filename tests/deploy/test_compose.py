@@ -185,6 +185,14 @@ def test_a_name_without_a_value_is_taken_from_the_environment_file_or_left_out()
     assert "QPIPE_WORKERS" not in code
 
 
+def test_what_spark_writes_between_its_stages_is_on_a_disk_not_in_the_containers_memory() -> None:
+    worker = compose.services(settings())["spark-worker"]
+    volumes = {mount.target for mount in worker.mounts if mount.source}
+    assert worker.environment.get("SPARK_LOCAL_DIRS") in volumes
+    # Spark looks through its work folder for what a killed worker has left.
+    assert worker.environment["SPARK_LOCAL_DIRS"] == worker.command[worker.command.index("--work-dir") + 1]
+
+
 def test_scrape_targets_are_services_and_every_job_of_prometheus_has_one() -> None:
     monitoring = ROOT / "deploy" / "monitoring"
     jobs = {job["job_name"] for job in yaml.safe_load((monitoring / "prometheus.yml").read_text())["scrape_configs"]}
