@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SOURCES := simulation qpipe_resources qpipe_assets jobs qpipe_cli deploy tests benchmarks
 
-.PHONY: demo test env smoke services services-down test-services test-campaign screenshots audit audit-baseline jars lint bench bench-tables bench-simulation bench-streaming ui clean
+.PHONY: install demo test env smoke services services-down test-services test-campaign screenshots audit audit-baseline jars lint bench bench-tables bench-simulation bench-streaming ui clean
+
+# The environment alone; it touches no data.
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/qpipe demo
@@ -78,7 +81,7 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "qpipe needs Python 3.11 or newer; name one: make PYTHON=python3.12 demo" >&2; exit 1; }
+		{ echo "qpipe needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python

@@ -22,7 +22,7 @@ OF_NO_TREE = {"qpipe_assets/campaigns/tier-N.yaml", "deploy/monitoring/targets-c
 """Paths in the documentation that stand for others, or that an operator makes."""
 OF_CLIENTS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"}
 """Variables that the clients of S3 and PostgreSQL read themselves."""
-_OURS = ("QPIPE_", "KAFKA_", "MONITORING_")
+_OURS = ("QPIPE_", "KAFKA_", "MONITORING_", "AIRFLOW_", "R2_SYNC_")
 OF_COMPOSE = {name for name in compose.variables() if not name.startswith(_OURS)}
 """Variables of docker-compose.yml alone."""
 SECRET_OF_NOTIFICATIONS = {notify_settings.VARIABLES[name] for name in notify_settings.SECRETS}
@@ -52,8 +52,8 @@ def test_environment_example_names_every_setting_and_nothing_else() -> None:
     others = {*monitor_settings.VARIABLES.values(), *kafka_settings.VARIABLES.values(), *OF_CLIENTS}
     others |= OF_COMPOSE
     others |= {*spark_settings.VARIABLES.values(), *exporter_settings.VARIABLES.values()}
-    others |= {*export_settings.VARIABLES.values()}
-    others |= set(notify_settings.VARIABLES.values())
+    others |= {*export_settings.VARIABLES.values(), *export_settings.EARLIER.values()}
+    others |= {*notify_settings.VARIABLES.values(), notify_settings.OLD_EMAIL_TO}
     assert sorted(named) == sorted(ours | others)
 
 
@@ -113,12 +113,36 @@ def test_every_make_target_that_the_pages_show_exists() -> None:
     assert {(page, name) for page, name in shown if name not in targets and page != "compose.md"} == set()
 
 
+def test_only_the_readme_asks_for_a_demo_and_to_install_computes_nothing() -> None:
+    """A demo's runs land where the environment says: on a server in the tables that hold its results."""
+    assert {page for page, _ in _typed(r"\bmake demo\b")} == {"README.md"}
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^install: \$\(VENV\)/\.installed\n\n", makefile, re.MULTILINE), "it needs the environment alone"
+    phony = set(re.findall(r"[\w-]+", re.search(r"^\.PHONY: (.+)", makefile, re.MULTILINE)[1]))  # type: ignore[index]
+    assert phony == set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
 def test_every_file_of_the_tree_that_the_pages_name_exists() -> None:
     named = _typed(r"\b((?:tests|deploy|jobs|qpipe_[a-z]+|simulation|benchmarks)/[\w/.-]+\w)")
     pictures = r"\]\((images/[^)#]+)\)"
     named |= {(page.name, f"docs/{link}") for page in PAGES for link in re.findall(pictures, page.read_text())}
     assert ("operations.md", "docs/images/backfill.png") in named
     assert {(page, path) for page, path in named if path not in OF_NO_TREE and not (ROOT / path).exists()} == set()
+
+
+def test_what_is_installed_for_metrics_never_listens_beyond_the_machine() -> None:
+    """Debian starts what it installs at once, on all interfaces and without a login."""
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    units = r"((?: [a-z]+(?:-[a-z]+)*)+)"
+    [(masked, installed)] = re.findall(
+        rf"^    systemctl mask{units}.*\n    apt-get install --no-install-recommends{units}$", text, re.MULTILINE
+    )
+    assert masked == installed
+    commands = re.findall(r"^    prometheus.*(?:\\\n.*)?", text, re.MULTILINE)
+    exporters = re.findall(r"^\| \w+ \| .*exporter.*", text, re.MULTILINE)
+    others = [line for line in (*commands, *exporters) if "`qpipe exporter`" not in line]
+    assert len(others) == 5
+    assert [line for line in others if "--web.listen-address=127.0.0.1:" not in line] == []
 
 
 def test_the_runbook_has_every_alert() -> None:

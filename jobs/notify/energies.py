@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qpipe_assets.tables.installation import Installation
+from simulation.validity import BELOW_EXACT_STANDARD_ERRORS
 
 MOST_ROWS = 50
 """Rows that are told; a molecule has one for each basis and orbital space."""
@@ -15,13 +16,15 @@ MOST_ROWS = 50
 def best_energies(installation: Installation, molecules: Sequence[str]) -> list[dict[str, Any]]:
     """The lowest total energy of each molecule, basis and orbital space among the runs that are not known invalid.
 
+    A sampled energy counts with as many standard errors more as a valid one may lie below the exact energy by chance.
+
     Args:
         installation: whose tables are asked.
         molecules: partition keys.
 
     Returns:
-        Rows with energies in Hartree and the error against the exact energy of the same orbitals in mHartree, None
-        where that is unknown.
+        Rows with energies in Hartree and, in mHartree, the error against the exact energy of the same orbitals and the
+        standard error; None where an energy is unknown, or not sampled.
     """
     if not molecules:
         return []
@@ -30,7 +33,8 @@ def best_energies(installation: Installation, molecules: Sequence[str]) -> list[
         f"""
         select molecule, basis_set, active_electrons, active_orbitals, count(*) as runs,
             arg_min(struct_pack(e := total_energy, f := fci_energy, d := energy_error_mha, v := valid,
-                a := chemically_accurate), total_energy) as best
+                s := energy_standard_error, a := chemically_accurate),
+                total_energy + {BELOW_EXACT_STANDARD_ERRORS} * coalesce(energy_standard_error, 0)) as best
         from vqe_results
         where molecule in ({quoted}) and valid is distinct from false and total_energy is not null
         group by all order by all limit {MOST_ROWS}""",
@@ -50,6 +54,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "best_ha": _known(best["e"]),
         "exact_ha": _known(best["f"]),
         "error_mha": _known(best["d"]),
+        "standard_error_mha": None if best["s"] is None else 1000 * best["s"],
         "verdict": _verdict(best["v"], best["a"]),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -31,6 +31,8 @@ It is set before anything is sent, so that no restart of the daemon tells twice.
 """
 _WILL_RETRY_TAG = "dagster/will_retry"
 """Tag by which Dagster says that it launches a failed run again, where the run asks it to."""
+NOBODY = "nobody is told"
+"""Cursor of a sensor that tells nobody; Dagster, which cannot read it, begins with the runs that end from then on."""
 _SECONDS = 15
 
 Job = Any
@@ -38,7 +40,7 @@ Job = Any
 
 
 def notification_sensors(settings: NotifySettings, jobs: Sequence[Job]) -> list[dg.SensorDefinition]:
-    """The sensors, which run where somebody is to be told.
+    """The sensors, which run also where nobody is told: one that rests would tell later of all that ended meanwhile.
 
     Args:
         settings: who is told of what.
@@ -48,37 +50,46 @@ def notification_sensors(settings: NotifySettings, jobs: Sequence[Job]) -> list[
         NotifySettingsError: a name is no job's.
     """
     return [
-        dg.run_status_sensor(
-            run_status=dg.DagsterRunStatus.SUCCESS,
-            name="notify_success",
-            description=f"Tells of runs that succeeded, as {VARIABLES['success']} says (docs/notifications.md).",
-            **_when(settings, settings.success, VARIABLES["success"], jobs),
-        )(_notify_success),
-        dg.run_status_sensor(
-            run_status=dg.DagsterRunStatus.FAILURE,
-            name="notify_failure",
-            description=f"Tells of runs that failed, as {VARIABLES['failure']} says (docs/notifications.md).",
-            **_when(settings, settings.failure, VARIABLES["failure"], jobs),
-        )(_notify_failure),
+        _sensor("success", settings.success, dg.DagsterRunStatus.SUCCESS, _notify_success, settings.enabled, jobs),
+        _sensor("failure", settings.failure, dg.DagsterRunStatus.FAILURE, _notify_failure, settings.enabled, jobs),
     ]
 
 
-def _when(settings: NotifySettings, names: Sequence[str], variable: str, jobs: Sequence[Job]) -> dict[str, Any]:
-    by_name = {job.name: job for job in jobs}
+def _sensor(
+    end: str,
+    names: Sequence[str],
+    status: dg.DagsterRunStatus,
+    tell: Callable[..., dg.SkipReason],
+    enabled: bool,
+    jobs: Sequence[Job],
+) -> dg.SensorDefinition:
+    chosen = _chosen(names, VARIABLES[end], jobs)
+    always: dict[str, Any] = {
+        "name": f"notify_{end}",
+        "description": f"Tells of runs that ended in {end}, as {VARIABLES[end]} says (docs/notifications.md).",
+        "minimum_interval_seconds": _SECONDS,
+        "default_status": dg.DefaultSensorStatus.RUNNING,
+    }
+    if not enabled or set(names) <= {NONE}:
+        return dg.sensor(**always)(_tell_nobody)
+    return dg.run_status_sensor(run_status=status, monitored_jobs=chosen, **always)(tell)
+
+
+def _chosen(names: Sequence[str], variable: str, jobs: Sequence[Job]) -> list[Job] | None:
+    """The jobs of these names; None where there is nothing to choose."""
     if set(names) <= {ALL, NONE}:
-        chosen = None
-    elif unknown := [name for name in names if name not in by_name]:
+        return None
+    by_name = {job.name: job for job in jobs}
+    if unknown := [name for name in names if name not in by_name]:
         raise NotifySettingsError(
             f"{variable} names {', '.join(unknown)}; expected all, none, or jobs: {', '.join(sorted(by_name))}"
         )
-    else:
-        chosen = [by_name[name] for name in names]
-    on = settings.enabled and bool(names) and tuple(names) != (NONE,)
-    return {
-        "monitored_jobs": chosen,
-        "minimum_interval_seconds": _SECONDS,
-        "default_status": dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-    }
+    return [by_name[name] for name in names]
+
+
+def _tell_nobody(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Forget what was told last, so that whoever is named next is told of what ends from then on."""
+    return dg.SensorResult(skip_reason=NOBODY, cursor=NOBODY)
 
 
 def _notify_success(

@@ -38,7 +38,9 @@ def told_of_success(
         except Exception as error:  # whatever ails the tables now, the run has succeeded and that is told
             lines.append(hide(f"The tables could not be asked for the best energies: {type(error).__name__}: {error}"))
         else:
-            listings.append(Listing("Best energies (Hartree; error against the exact energy in mHartree)", best))
+            listings.append(
+                Listing("Best energies (Hartree; errors in mHartree: against the exact energy, and of sampling)", best)
+            )
     facts = _facts(run, written.molecules) | {"new_runs": new, "rows": written.rows, "best_energies": best}
     return Notification(
         "success",

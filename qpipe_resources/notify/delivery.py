@@ -25,6 +25,9 @@ def deliver(notification: Notification, settings: NotifySettings) -> dict[str, s
             _send(channel, notification, settings)
         except NotDeliveredError as error:
             outcome[channel] = str(error)
+        except ValueError as error:
+            # Without its words, which may hold what could not be sent: a secret.
+            outcome[channel] = f"{type(error).__name__}: cannot be sent as it is configured"
         else:
             outcome[channel] = ""
     return outcome

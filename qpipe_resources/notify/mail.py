@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -20,7 +20,7 @@ def send_mail(notification: Notification, settings: NotifySettings) -> None:
     """Send one message to all recipients.
 
     Raises:
-        NotDeliveredError: the server cannot be reached or refuses.
+        NotDeliveredError: the server cannot be reached or refuses, be it one of the recipients.
     """
     message = compose(notification, settings)
     where = f"mail by {settings.smtp_host}:{settings.port} ({settings.smtp_security})"
@@ -48,7 +48,7 @@ def _send(message: EmailMessage, settings: NotifySettings, seconds: float) -> No
         with _connected(settings, seconds) as server:
             if settings.smtp_user is not None and settings.smtp_password is not None:
                 server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
-            server.send_message(message)
+            refused = server.send_message(message)
     except smtplib.SMTPAuthenticationError as error:
         raise FinalError(
             f"the server refuses user {settings.smtp_user} ({error.smtp_code}): QPIPE_SMTP_PASSWORD"
@@ -56,13 +56,19 @@ def _send(message: EmailMessage, settings: NotifySettings, seconds: float) -> No
     except smtplib.SMTPNotSupportedError as error:
         raise FinalError(f"{error}: QPIPE_SMTP_SECURITY and QPIPE_SMTP_PORT must be those of the server") from None
     except smtplib.SMTPRecipientsRefused as error:
-        refused = "; ".join(f"{who}: {code} {text!r}" for who, (code, text) in error.recipients.items())
-        raise FinalError(f"no recipient was accepted ({refused}): QPIPE_NOTIFY_EMAIL_TO") from None
+        raise FinalError(f"no recipient was accepted ({_why(error.recipients)}): QPIPE_NOTIFY_EMAIL_TO") from None
     except smtplib.SMTPResponseException as error:
         text = f"{error.smtp_code} {error.smtp_error!r}"
         raise (OSError(text) if error.smtp_code < 500 else FinalError(text)) from None
     except ssl.SSLCertVerificationError as error:
         raise FinalError(f"the certificate is not trusted ({error.verify_message}): QPIPE_SMTP_CAFILE") from None
+    if refused:
+        # Final: another attempt would send it twice to those who have it.
+        raise FinalError(f"some recipients were refused ({_why(refused)}), the others have it: QPIPE_NOTIFY_EMAIL_TO")
+
+
+def _why(refused: Mapping[str, tuple[int, bytes]]) -> str:
+    return "; ".join(f"{who}: {code} {text!r}" for who, (code, text) in refused.items())
 
 
 @contextmanager

@@ -45,7 +45,11 @@ NONE = "none"
 PORTS = {"none": 25, "starttls": 587, "tls": 465}
 """Port of a mail server by the security of the connection, where none is given."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
+_WORD = r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+"
+_ADDRESS = re.compile(f"{_WORD}@{_WORD}")
+_LABEL = r"[A-Za-z0-9_-]{1,63}"
+_URL = re.compile(rf"https?://({_LABEL}(\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(:(?P<port>\d{{1,5}}))?([/?][!-~]*)?")
+_HIGHEST_PORT = 65535
 _JOB = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -73,7 +77,7 @@ class NotifySettings(BaseModel):
         "http://127.0.0.1:3000", description="Where readers find Dagster's UI; for links."
     )
     smtp_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")] = Field("localhost", description="Mail server.")
-    smtp_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+    smtp_port: Annotated[int, Field(ge=1, le=_HIGHEST_PORT)] | None = Field(
         None, description="Its port; 587 for starttls, 465 for tls, 25 for none when unset."
     )
     smtp_security: Literal["starttls", "tls", "none"] = Field(
@@ -114,9 +118,22 @@ class NotifySettings(BaseModel):
     @field_validator("webhook")
     @classmethod
     def _url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url.get_secret_value()):
-            raise ValueError("expected http://HOST/PATH or https://HOST/PATH, without user and password")
+        if url is not None:
+            found = _URL.fullmatch(url.get_secret_value())
+            if found is None or int(found["port"] or 0) > _HIGHEST_PORT:
+                raise ValueError(
+                    "expected http://HOST/PATH or https://HOST/PATH in ASCII (xn-- and %-encoding stand for the rest), "
+                    f"without user and password, the port at most {_HIGHEST_PORT}"
+                )
         return url
+
+    @field_validator("smtp_user", "smtp_password")
+    @classmethod
+    def _sayable(cls, value: str | SecretStr | None) -> str | SecretStr | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text is not None and not text.isascii():
+            raise ValueError("expected ASCII, because nothing else can be said to a mail server to sign in")
+        return value
 
     @model_validator(mode="after")
     def _credentials(self) -> Self:

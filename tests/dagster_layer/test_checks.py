@@ -116,6 +116,16 @@ def test_a_valid_energy_below_the_exact_one_is_an_error_and_an_invalid_run_a_war
     assert invalid.metadata["examples"].value[0]["invalid_reason"] == "lost an electron"
 
 
+@pytest.mark.parametrize(("standard_error", "fails"), [(0.01, False), (0.001, True)])
+def test_a_sampled_energy_may_be_below_the_exact_one_by_chance(
+    deployment: Deployment, standard_error: float, fails: bool
+) -> None:
+    energies = {"total_energy": -7.82, "fci_energy": -7.8, "energy_standard_error": standard_error}
+    deployment.drop(0).write_text(json.dumps(plain_record(0, "LiH") | energies | {"valid": True}))
+    deployment.ingest("LiH")
+    assert (("vqe_results", "valid_energies_not_below_exact") in failed(deployment)) is fails
+
+
 def test_a_snapshot_without_a_tag_or_with_two_is_caught(sound: Deployment) -> None:
     lakehouse = sound.installation.lakehouse
     molecules = lakehouse.load("molecules")

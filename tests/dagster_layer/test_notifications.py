@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from jobs.definitions import build_defs
 from jobs.launched_again import LAUNCHES_TAG, MOST
+from jobs.notify.energies import best_energies
 from jobs.notify.secrets import hide_secrets
 from jobs.notify.sensors import NOTIFIED_TAG
 from qpipe_assets.tables import schemas
@@ -20,6 +22,7 @@ from qpipe_resources.deployment import resources_for
 from qpipe_resources.notify.settings import NotifySettingsError
 from tests.dagster_layer.conftest import Deployment
 from tests.notify.servers import Hook, Mailbox, mail_server, webhook
+from tests.synthetic import plain_record
 
 FAILURE, SUCCESS = "notify_failure", "notify_success"
 
@@ -84,6 +87,21 @@ def test_success_is_told_with_rows_by_table_new_runs_and_best_energies(
     [lowest] = deployment.installation.lakehouse.sql(query, ["vqe_results"]).to_pylist()
     assert (best["molecule"], best["runs"], best["best_ha"]) == ("LiH", 2, pytest.approx(lowest["best"]))
     assert {"exact_ha", "error_mha", "verdict"} <= best.keys()
+
+
+def test_a_sampled_energy_that_is_low_by_chance_is_not_the_best(deployment: Deployment) -> None:
+    sampled = {"valid": True, "total_energy": -7.90, "fci_energy": -7.88, "energy_standard_error": 0.01}
+    exact = {"valid": True, "total_energy": -7.87, "fci_energy": -7.88, "energy_standard_error": None}
+    sure = sampled | {"energy_standard_error": 0.001}
+    for number, energies in enumerate((sampled, exact)):
+        deployment.drop(number).write_text(json.dumps(plain_record(number, "LiH") | energies))
+    deployment.ingest("LiH")
+    [best] = best_energies(deployment.installation, ["LiH"])
+    assert (best["best_ha"], best["standard_error_mha"]) == (-7.87, None)
+    deployment.drop(2).write_text(json.dumps(plain_record(2, "LiH") | sure))
+    deployment.ingest("LiH")
+    [best] = best_energies(deployment.installation, ["LiH"])
+    assert (best["best_ha"], best["standard_error_mha"]) == (-7.90, 1.0)
 
 
 def test_a_run_is_told_of_once(deployment: Deployment, mailbox: Mailbox) -> None:
@@ -184,12 +202,60 @@ def test_a_run_of_the_automation_is_called_by_what_it_makes(deployment: Deployme
     assert "Exceeded maximum runtime of 6300 seconds." in text_of(mailbox)
 
 
-def test_the_sensors_are_off_unless_somebody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [sensor(name).default_status.value for name in (SUCCESS, FAILURE)] == ["STOPPED", "STOPPED"]
-    monkeypatch.setenv("QPIPE_NOTIFY_EMAIL_TO", "a@example.com")
-    assert [sensor(name).default_status.value for name in (SUCCESS, FAILURE)] == ["RUNNING", "RUNNING"]
-    monkeypatch.setenv("QPIPE_NOTIFY_SUCCESS", "none")
-    assert [sensor(name).default_status.value for name in (SUCCESS, FAILURE)] == ["STOPPED", "RUNNING"]
+@dataclass
+class Looks:
+    """Looks of notify_failure under settings that change between them; the cursor stays, as it does in the daemon."""
+
+    instance: dg.DagsterInstance
+    monkeypatch: pytest.MonkeyPatch
+    cursor: str | None = None
+
+    def fail(self, runs: int) -> None:
+        for _ in range(runs):
+            run = self.instance.add_run(dg.DagsterRun(job_name="maintenance"))
+            self.instance.report_run_failed(run, "its machine was switched off")
+
+    def look(self, **settings: str) -> str:
+        """What it says after one look."""
+        with self.monkeypatch.context() as environment:
+            for name, value in settings.items():
+                environment.setenv(f"QPIPE_NOTIFY_{name.upper()}", value)
+            repository = build_defs().get_repository_def()
+            found = repository.get_sensor_def(FAILURE)
+            assert found.default_status is dg.DefaultSensorStatus.RUNNING
+            done = found.evaluate_tick(
+                dg.build_sensor_context(self.instance, self.cursor, repository_def=repository, sensor_name=FAILURE)
+            )
+        self.cursor = done.cursor
+        return done.skip_message or ""
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Looks(instance, monkeypatch)
+
+
+@pytest.mark.parametrize("nobody", [{"webhook": ""}, {"failure": "none"}])
+def test_runs_that_end_while_nobody_is_told_are_not_told_later(
+    looks: Looks, hook: Hook, nobody: dict[str, str]
+) -> None:
+    looks.look()
+    looks.fail(runs=3)
+    assert "nobody is told" in looks.look(**nobody)
+    looks.look(), looks.look()
+    assert hook.bodies == []
+    looks.fail(runs=1)
+    looks.look(), looks.look()
+    assert [body["job"] for body in hook.bodies] == ["maintenance"]
+
+
+def test_a_job_that_is_named_later_is_told_of_from_then_on(looks: Looks, hook: Hook) -> None:
+    looks.look(failure="landing_sink")
+    looks.fail(runs=3)
+    looks.look(failure="landing_sink")
+    looks.look(), looks.look()
+    assert hook.bodies == []
 
 
 def test_a_name_that_is_no_jobs_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,28 @@ SECRET_NAME = re.compile(r"PASSWORD|PASS$|SECRET|TOKEN|ACCESS_KEY")
 WRITABLE = {"kafka", "kafka-connect"}
 """Their images write their configuration into their own folders as they start."""
 
+HAS: dict[str, set[str]] = {
+    "apache/kafka": {"bash"},
+    "apicurio/apicurio-registry": {"bash"},
+    "danielqsj/kafka-exporter": {"wget"},
+    "dxflrs/garage": {"/garage"},
+    "grafana/grafana": {"wget"},
+    "postgres": {"pg_isready"},
+    "prom/prometheus": {"wget"},
+    "prom/pushgateway": {"wget"},
+    "prometheuscommunity/postgres-exporter": {"wget"},
+    "qpipe-cpu": {"python", "dagster", "dagster-daemon"},
+    "qpipe-gpu": {"python", "dagster"},
+    "qpipe-kafka-connect": {"curl"},
+    "qpipe-spark": {"python", "dagster", "bash"},
+    "redpandadata/connect": {"wget"},
+    "utkuozdemir/nvidia_gpu_exporter": {"bash"},
+}
+"""What a health check can call in each image: its own programs, and those of what it is made from.
+
+BusyBox and Alpine have wget, which Ubuntu and Debian lack; these have bash.
+"""
+
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -123,6 +145,12 @@ def test_a_server_has_a_health_check_and_what_runs_once_is_waited_for(name: str)
         assert conditions == {"service_completed_successfully"} or name == "kafka-connect-init"
 
 
+@each_service
+def test_a_health_check_calls_what_its_image_has(name: str) -> None:
+    if check := SERVICES[name].get("healthcheck"):
+        assert check["test"][1] in HAS[SERVICES[name]["image"].rpartition(":")[0]]
+
+
 def test_volumes_are_those_that_are_used() -> None:
     used = {text.split(":")[0] for one in SERVICES.values() for text in one.get("volumes", ())}
     assert {source for source in used if not source.startswith(".")} == set(WHOLE["volumes"])
@@ -155,6 +183,14 @@ def test_a_name_without_a_value_is_taken_from_the_environment_file_or_left_out()
     code = compose.services(settings(QPIPE_BATCH_BYTES="7"))["code-server"].environment
     assert code["QPIPE_BATCH_BYTES"] == "7"
     assert "QPIPE_WORKERS" not in code
+
+
+def test_what_spark_writes_between_its_stages_is_on_a_disk_not_in_the_containers_memory() -> None:
+    worker = compose.services(settings())["spark-worker"]
+    volumes = {mount.target for mount in worker.mounts if mount.source}
+    assert worker.environment.get("SPARK_LOCAL_DIRS") in volumes
+    # Spark looks through its work folder for what a killed worker has left.
+    assert worker.environment["SPARK_LOCAL_DIRS"] == worker.command[worker.command.index("--work-dir") + 1]
 
 
 def test_scrape_targets_are_services_and_every_job_of_prometheus_has_one() -> None:

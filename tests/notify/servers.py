@@ -32,6 +32,16 @@ class Mailbox:
     connections: int = 0
     answers: list[str] = field(default_factory=list)
     """What is answered to the next messages instead of 250."""
+    unknown: dict[str, str] = field(default_factory=dict)
+    """What is answered to a recipient instead of 250, by address."""
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address in self.unknown:
+            return self.unknown[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         self.connections += 1

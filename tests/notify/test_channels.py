@@ -100,6 +100,20 @@ def test_a_server_that_is_busy_is_tried_again_a_refusal_is_final() -> None:
         assert mailbox.connections == 3 + ATTEMPTS
 
 
+def test_a_recipient_that_is_refused_is_named_and_the_others_have_the_mail_once() -> None:
+    with mail_server("none") as mailbox:
+        mailbox.unknown = {"b@example.com": "550 no such user"}
+        with pytest.raises(
+            NotDeliveredError, match=r"b@example.com: 550 .*no such user.*QPIPE_NOTIFY_EMAIL_TO"
+        ) as raised:
+            send_mail(TOLD, settings(mailbox.port, smtp_security="none"))
+        assert "the others have it" in str(raised.value) and "a@example.com" not in str(raised.value)
+        mailbox.unknown["a@example.com"] = "550 nor this one"
+        with pytest.raises(NotDeliveredError, match="no recipient was accepted"):
+            send_mail(TOLD, settings(mailbox.port, smtp_security="none"))
+    assert len(mailbox.messages) == 1
+
+
 def test_a_subject_cannot_begin_another_header() -> None:
     with mail_server("none") as mailbox:
         evil = Notification("failure", "qpipe: x\r\nBcc: eve@example.com", ["text"])
@@ -135,6 +149,17 @@ def test_the_webhook_is_tried_again_where_that_may_help(answers: list[int], requ
                 post(TOLD, SecretStr(hook.url), 5)
             assert "T0K3N" not in str(raised.value)
     assert hook.requests == requests
+
+
+def test_a_channel_that_cannot_say_its_secret_does_not_keep_from_the_other_and_does_not_tell_it() -> None:
+    with mail_server("none", auth=True) as mailbox, webhook() as hook:
+        given = settings(mailbox.port, smtp_security="none", smtp_user=USER, smtp_password=PASSWORD)
+        mute = {"smtp_password": SecretStr("pässwört"), "webhook": SecretStr(hook.url)}
+        outcome = deliver(TOLD, given.model_copy(update=mute))
+        assert outcome == {"mail": "UnicodeEncodeError: cannot be sent as it is configured", "webhook": ""}
+        outcome = deliver(TOLD, given.model_copy(update={"webhook": SecretStr(f"{hook.url}-ö")}))
+        assert outcome == {"mail": "", "webhook": "UnicodeEncodeError: cannot be sent as it is configured"}
+    assert (len(hook.bodies), len(mailbox.messages)) == (1, 1)
 
 
 def test_servers_that_are_down_cost_little_time_and_one_channel_does_not_keep_from_the_other() -> None:

@@ -27,7 +27,10 @@ def test_the_address_of_the_airflow_deployment_is_taken_where_ours_is_not_set(mo
     ("settings", "refusal"),
     [
         ({"QPIPE_NOTIFY_EMAIL_TO": "nobody"}, "QPIPE_NOTIFY_EMAIL_TO='nobody': expected addresses like"),
+        ({"QPIPE_NOTIFY_EMAIL_TO": "(lab)@example.com"}, "QPIPE_NOTIFY_EMAIL_TO=.*expected addresses like"),
         ({"QPIPE_NOTIFY_EMAIL_FROM": "me\nBcc: x@y"}, r"QPIPE_NOTIFY_EMAIL_FROM=.*expected an address"),
+        ({"QPIPE_NOTIFY_EMAIL_FROM": "me;you:@example.com"}, r"QPIPE_NOTIFY_EMAIL_FROM=.*expected an address"),
+        ({"QPIPE_SMTP_USER": "jürgen"}, "QPIPE_SMTP_USER='jürgen': expected ASCII"),
         ({"QPIPE_SMTP_SECURITY": "ssl"}, "QPIPE_SMTP_SECURITY='ssl': Input should be 'starttls', 'tls' or 'none'"),
         ({"QPIPE_SMTP_PORT": "70000"}, "QPIPE_SMTP_PORT='70000'"),
         ({"QPIPE_SMTP_USER": "me"}, "QPIPE_SMTP_USER and QPIPE_SMTP_PASSWORD go together"),
@@ -55,9 +58,23 @@ def test_what_cannot_be_used_is_refused_with_its_variable(
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_secret_that_is_refused_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QPIPE_NOTIFY_WEBHOOK", "ftp://chat.example.com/hooks/T0K3N")
-    with pytest.raises(NotifySettingsError, match=r"QPIPE_NOTIFY_WEBHOOK=\*\*\*: expected http") as raised:
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("QPIPE_NOTIFY_WEBHOOK", "ftp://chat.example.com/hooks/T0K3N", "expected http"),
+        ("QPIPE_NOTIFY_WEBHOOK", "https://chat.example.com/hooks/T0K3N-ö", "expected http.* in ASCII"),
+        ("QPIPE_NOTIFY_WEBHOOK", "https://chät.example.com/T0K3N", "expected http.* in ASCII"),
+        ("QPIPE_NOTIFY_WEBHOOK", "https://chat.example.com:99999/T0K3N", "expected http.* port"),
+        ("QPIPE_NOTIFY_WEBHOOK", "https://[T0K3N/", "expected http"),
+        ("QPIPE_NOTIFY_WEBHOOK", "https://chat..example.com/T0K3N", "expected http"),
+        ("QPIPE_SMTP_PASSWORD", "T0K3N-ö", "expected ASCII"),
+    ],
+)
+def test_a_secret_that_could_not_be_sent_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(NotifySettingsError, match=rf"{variable}=\*\*\*: {expected}") as raised:
         load_notify_settings()
     assert "T0K3N" not in str(raised.value)
 
