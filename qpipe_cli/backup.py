@@ -14,7 +14,7 @@ from qpipe_cli.logs import log_to_standard_error
 from qpipe_cli.output import Format, print_rows, refuse
 
 if TYPE_CHECKING:
-    from qpipe_assets.backup.backup import Part
+    from qpipe_assets.backup.part import Part
 
 _SHOWN = 20
 _log = logging.getLogger(__name__)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from qpipe_assets.backup.backup import OBJECTS, OUTBOX, Log, Part
 from qpipe_assets.backup.manifest import BackupDamagedError, read_manifest
+from qpipe_assets.backup.object_copies import OBJECTS
+from qpipe_assets.backup.part import TELL_EVERY, Log, Part
+from qpipe_assets.backup.record_copies import OUTBOX, put_back
 from qpipe_assets.backup.table_metadata import restore_metadata
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
@@ -17,8 +17,6 @@ from qpipe_resources.errors import ServiceError
 from qpipe_resources.object_store import FolderObjectStore, ObjectMissingError, ObjectStore
 from qpipe_resources.opening import open_lakehouse
 from qpipe_resources.settings import Settings
-
-_TELL_EVERY = 500
 
 
 class CatalogTooOldError(ServiceError):
@@ -56,9 +54,9 @@ def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: L
             part.new += 1
         elif there != entry.size:
             part.left_out.append(f"{entry.key} is there with other content, and stays")
-        if part.items % _TELL_EVERY == 0:
+        if part.items % TELL_EVERY == 0:
             log(f"raw objects: {part.items} of {len(entries)}, {part.new} of them put back")
-    return [part, _restore_outbox(folder / OUTBOX, settings.outbox)]
+    return [part, put_back(folder / OUTBOX, settings.outbox)]
 
 
 def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:
@@ -117,18 +115,3 @@ def _withdraw_unstaged(installation: Installation) -> Iterator[str]:
         if any(not staging.parts(batch.batch_id) for batch in installation.ledger.open_batches(molecule)):
             installation.ledger.request_rebuild(molecule)
             yield molecule
-
-
-def _restore_outbox(source: Path, target: Path) -> Part:
-    part = Part("outbox")
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-        part.items += 1
-        part.bytes += path.stat().st_size
-        copy = target / path.relative_to(source)
-        if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            part_of_copy = copy.with_name(f".tmp-{copy.name}")
-            shutil.copy2(path, part_of_copy)
-            os.replace(part_of_copy, copy)
-            part.new += 1
-    return part

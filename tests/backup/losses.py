@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pyiceberg.table import Table
 
-from qpipe_assets.backup.backup import Part, take_backup
+from qpipe_assets.backup.backup import take_backup
+from qpipe_assets.backup.part import Part
 from qpipe_assets.backup.restore import restore_tables
 from qpipe_assets.backup.table_metadata import named_metadata
 from qpipe_assets.tables import schemas

@@ -183,7 +183,7 @@ def test_a_folder_that_is_no_backup_of_this_installation_is_left_alone(
 
 
 def test_two_backups_at_once_do_not_mix(installation: Installation, folder: Path) -> None:
-    from qpipe_assets.backup.manifest import taken_for
+    from qpipe_assets.backup.origin import taken_for
 
     back_up(installation, folder)
     with taken_for(folder, f"folder {installation.settings.home}"):

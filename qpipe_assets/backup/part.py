@@ -1,0 +1,21 @@
+"""What backup and restore tell of each of their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Log = Callable[[str], None]
+TELL_EVERY = 500
+"""Items after which a part tells how far it is."""
+
+
+@dataclass
+class Part:
+    """What became of one part."""
+
+    part: str
+    items: int = 0
+    new: int = 0
+    bytes: int = 0
+    left_out: list[str] = field(default_factory=list)
