@@ -48,18 +48,17 @@ def restore(
 ) -> None:
     """Put back what is missing of raw objects and outbox; overwrites nothing. Stop everything else first."""
     from qpipe_assets.backup.manifest import BackupDamagedError
-    from qpipe_assets.backup.restore import restore_objects, restore_tables
+    from qpipe_assets.backup.restore import OtherWarehouseError, restore_objects, restore_tables
     from qpipe_resources.opening import open_store
     from qpipe_resources.settings import load_settings
 
     log_to_standard_error("INFO")
     settings = load_settings()
-    if catalog:
-        for molecule in restore_tables(settings, folder, _log.info):
-            print(f"{molecule}: a batch was under way; its rows are made anew by the next ingest", file=sys.stderr)
     try:
+        for molecule in restore_tables(settings, folder, _log.info) if catalog else ():
+            print(f"{molecule}: a batch was under way; its rows are made anew by the next ingest", file=sys.stderr)
         parts = restore_objects(settings, open_store(settings), folder, _log.info)
-    except BackupDamagedError as error:
+    except (BackupDamagedError, OtherWarehouseError) as error:
         refuse(str(error))
     _show(parts, form, "put back where it was missing")
     print("the next ingest (the daemon's sensor, or quantum_feature_processing) takes what is new", file=sys.stderr)

@@ -19,7 +19,7 @@ from pathlib import Path
 from qpipe_assets.backup.dagster_copies import DAGSTER, copy_databases
 from qpipe_assets.backup.manifest import read_manifest
 from qpipe_assets.backup.object_copies import copy_objects
-from qpipe_assets.backup.origin import installation_of, taken_for
+from qpipe_assets.backup.origin import origin_of, taken_for
 from qpipe_assets.backup.part import Log, Part
 from qpipe_assets.backup.record_copies import OUTBOX, copy_records
 from qpipe_assets.backup.table_metadata import keep_metadata, named_metadata
@@ -44,7 +44,7 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log) 
         CatalogCopyError: the database cannot be copied.
     """
     _refuse_inside(settings, folder)
-    with taken_for(folder, installation_of(settings)):
+    with taken_for(folder, origin_of(settings)):
         return _take(settings, store, folder, log)
 
 

@@ -13,7 +13,7 @@ NAME = "objects.jsonl"
 
 
 class BackupDamagedError(ValueError):
-    """A backup is not what its manifest says."""
+    """A backup is not what it says of itself, or there is none."""
 
 
 @dataclass(frozen=True)

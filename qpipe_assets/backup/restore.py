@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qpipe_assets.backup.manifest import BackupDamagedError, read_manifest
 from qpipe_assets.backup.object_copies import OBJECTS
+from qpipe_assets.backup.origin import Origin, origin_of, read_origin
 from qpipe_assets.backup.part import TELL_EVERY, Log, Part
 from qpipe_assets.backup.record_copies import OUTBOX, put_back
 from qpipe_assets.backup.table_metadata import restore_metadata
@@ -23,6 +24,10 @@ class CatalogTooOldError(ServiceError):
     """A restored catalog names files that are gone since; the tables have to be made again from the raw objects."""
 
 
+class OtherWarehouseError(ValueError):
+    """A catalog's tables lie where another installation may work on them; nothing was changed."""
+
+
 def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
     """Put raw objects and the outbox back, as far as they are missing.
 
@@ -35,6 +40,7 @@ def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: L
     Raises:
         BackupDamagedError: there is no backup in the folder, or an object in it is not what the manifest says.
     """
+    _origin(folder)
     entries = read_manifest(folder)
     if not entries:
         raise BackupDamagedError(f"{folder} holds no backup of raw objects: name the folder that `qpipe backup` filled")
@@ -71,9 +77,12 @@ def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:
         Molecules whose rows the next ingest makes anew, because a batch of theirs was under way at the backup.
 
     Raises:
+        BackupDamagedError: there is no backup in the folder.
+        OtherWarehouseError: the copy's tables lie in another warehouse; nothing was changed.
         CatalogCopyError: there is no copy, or a database is there; nothing was changed.
         CatalogTooOldError: the tables have lost files that the copy names.
     """
+    _refuse_other_warehouse(settings, folder)
     restore_catalog(settings, folder)
     restore_metadata(open_lakehouse(settings, schemas.NAMESPACE), folder)
     installation = open_installation(settings)
@@ -87,6 +96,28 @@ def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:
             "and the tables (features/, or the bucket): the next ingest makes all rows again from the raw objects"
         )
     return list(_withdraw_unstaged(installation))
+
+
+def _origin(folder: Path) -> Origin:
+    found = read_origin(folder)
+    if found is None:
+        raise BackupDamagedError(f"{folder} holds no backup: name the folder that `qpipe backup` filled")
+    return found
+
+
+def _refuse_other_warehouse(settings: Settings, folder: Path) -> None:
+    """A catalog names its tables' files by whole locations: restored elsewhere, it would write into the original's."""
+    found, ours = _origin(folder), origin_of(settings)
+    if found.warehouse is None and found.installation != ours.installation:
+        why = f"this catalog is of another installation ({found.installation}), whose tables it names"
+    elif found.warehouse not in (None, ours.warehouse):
+        why = f"this catalog's tables lie in {found.warehouse}, yours in {ours.warehouse}"
+    else:
+        return
+    raise OtherWarehouseError(
+        f"{why}: restore without --catalog, the next ingest makes all rows from the raw objects; or name that "
+        "warehouse's QPIPE_HOME or bucket, once nobody else writes there"
+    )
 
 
 def _lost_files(installation: Installation, name: str) -> list[str]:

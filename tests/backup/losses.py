@@ -14,6 +14,7 @@ from qpipe_assets.backup.restore import restore_tables
 from qpipe_assets.backup.table_metadata import named_metadata
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
+from qpipe_resources.settings import Settings
 from tests.tables.protocol import Content, content, h2, land, undisturbed
 
 TABLES = (*schemas.NORMALIZED_NAMES, *schemas.ML_NAMES)
@@ -22,6 +23,12 @@ ALL = frozenset({("H2", 0), ("H2", 1), ("LiH", 0), ("LiH", 1)})
 
 def silent(line: str) -> None:
     """Log nothing."""
+
+
+def lose_the_catalog(settings: Settings) -> None:
+    """Catalog and ledger of a home."""
+    for path in settings.home.glob("catalog.db*"):
+        path.unlink()
 
 
 def ingest(installation: Installation, *molecules: str) -> None:

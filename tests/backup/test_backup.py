@@ -15,7 +15,16 @@ from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_assets.tables.ledger_tables import Candidate
 from qpipe_resources.catalog_copy import CatalogCopyError, copy_sqlite
 from qpipe_resources.settings import Settings
-from tests.backup.losses import assert_fits_after_many_commits, back_up, expected, ingest, rows, silent, worked_on
+from tests.backup.losses import (
+    assert_fits_after_many_commits,
+    back_up,
+    expected,
+    ingest,
+    lose_the_catalog,
+    rows,
+    silent,
+    worked_on,
+)
 from tests.cli.conftest import qpipe
 from tests.cli.conftest import rows as printed
 from tests.tables.protocol import assert_at_rest, land
@@ -24,11 +33,6 @@ from tests.tables.protocol import assert_at_rest, land
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "backup"
-
-
-def lose_the_catalog(settings: Settings) -> None:
-    for path in settings.home.glob("catalog.db*"):
-        path.unlink()
 
 
 def test_an_older_catalog_and_newer_objects_end_with_every_row_once(installation: Installation, folder: Path) -> None:
@@ -183,10 +187,10 @@ def test_a_folder_that_is_no_backup_of_this_installation_is_left_alone(
 
 
 def test_two_backups_at_once_do_not_mix(installation: Installation, folder: Path) -> None:
-    from qpipe_assets.backup.origin import taken_for
+    from qpipe_assets.backup.origin import origin_of, taken_for
 
     back_up(installation, folder)
-    with taken_for(folder, f"folder {installation.settings.home}"):
+    with taken_for(folder, origin_of(installation.settings)):
         with pytest.raises(ValueError, match="under way"):
             back_up(installation, folder)
         assert json.loads((folder / "backup.json").read_text())["complete"] is None
