@@ -17,9 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from qpipe_assets.backup.dagster_copies import DAGSTER, copy_databases
-from qpipe_assets.backup.manifest import read_manifest
+from qpipe_assets.backup.loss import refuse_loss
+from qpipe_assets.backup.manifest import Entry, read_manifest
 from qpipe_assets.backup.object_copies import copy_objects
-from qpipe_assets.backup.origin import origin_of, taken_for
+from qpipe_assets.backup.origin import brought_up_to_date, origin_of, taken_for
 from qpipe_assets.backup.part import Log, Part
 from qpipe_assets.backup.record_copies import OUTBOX, copy_records
 from qpipe_assets.backup.table_metadata import keep_metadata, named_metadata
@@ -41,15 +42,19 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log) 
 
     Raises:
         ValueError: the folder lies inside what is backed up, holds something else, or another backup is under way.
+        LossError: most of what the folder holds is not there any more.
         CatalogCopyError: the database cannot be copied.
     """
     _refuse_inside(settings, folder)
-    with taken_for(folder, origin_of(settings)):
-        return _take(settings, store, folder, log)
+    origin = origin_of(settings)
+    with taken_for(folder, origin):
+        known = read_manifest(folder)
+        refuse_loss(settings, store, folder, known)
+        with brought_up_to_date(folder, origin):
+            return _take(settings, store, folder, known, log)
 
 
-def _take(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
-    known = read_manifest(folder)
+def _take(settings: Settings, store: ObjectStore, folder: Path, known: dict[str, Entry], log: Log) -> list[Part]:
     catalog = _copy_catalog(settings, folder)
     log(f"catalog and ledger: {catalog.bytes} bytes")
     records = copy_records(settings.outbox, folder / OUTBOX)

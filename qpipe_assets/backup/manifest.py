@@ -35,6 +35,11 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def has_manifest(folder: Path) -> bool:
+    """Whether raw objects were ever backed up into this folder; there may have been none."""
+    return (folder / NAME).is_file()
+
+
 def read_manifest(folder: Path) -> dict[str, Entry]:
     """What the backup in this folder holds, by key; empty where there is none yet.
 

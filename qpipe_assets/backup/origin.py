@@ -68,7 +68,7 @@ def _installation_of(settings: Settings) -> str:
 
 @contextmanager
 def taken_for(folder: Path, origin: Origin) -> Iterator[None]:
-    """Keep a folder for the backup of one installation, and others from it meanwhile; afterwards it says when that was.
+    """Keep a folder for the backup of one installation, and others from it meanwhile.
 
     Raises:
         ValueError: it holds something else, another installation's backup, or one is under way; nothing was changed.
@@ -80,9 +80,15 @@ def taken_for(folder: Path, origin: Origin) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"another backup into {folder} is under way: wait for it") from None
-        _write(folder, origin, None)
         yield
-        _write(folder, origin, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+
+
+@contextmanager
+def brought_up_to_date(folder: Path, origin: Origin) -> Iterator[None]:
+    """While a folder is changed it says that its backup is not complete; afterwards, since when it is."""
+    _write(folder, origin, None)
+    yield
+    _write(folder, origin, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
 
 
 def _write(folder: Path, origin: Origin, complete: str | None) -> None:

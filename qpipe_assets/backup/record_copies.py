@@ -12,10 +12,15 @@ from qpipe_assets.backup.part import Part
 OUTBOX = "outbox"
 
 
+def records(folder: Path) -> Iterator[Path]:
+    """The records' files in an outbox, or in its copy."""
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+
+
 def copy_records(outbox: Path, copies: Path) -> Part:
     """Make the folder `copies` hold the files of the outbox, and no others."""
     part, there = Part("outbox"), set()
-    for path in _files(outbox):
+    for path in records(outbox):
         copy = copies / path.relative_to(outbox)
         try:
             status = path.stat()
@@ -29,7 +34,7 @@ def copy_records(outbox: Path, copies: Path) -> Part:
             continue
         part.items += 1
         part.bytes += status.st_size
-    for copy in _files(copies):
+    for copy in records(copies):
         if copy not in there:
             copy.unlink()
     return part
@@ -38,7 +43,7 @@ def copy_records(outbox: Path, copies: Path) -> Part:
 def put_back(copies: Path, outbox: Path) -> Part:
     """Copy the files back that the outbox lacks."""
     part = Part("outbox")
-    for copy in _files(copies):
+    for copy in records(copies):
         part.items += 1
         part.bytes += copy.stat().st_size
         path = outbox / copy.relative_to(copies)
@@ -53,7 +58,3 @@ def _is_copy(copy: Path, of: os.stat_result) -> bool:
         return False
     status = copy.stat()
     return (status.st_size, status.st_mtime_ns) == (of.st_size, of.st_mtime_ns)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))

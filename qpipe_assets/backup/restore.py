@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qpipe_assets.backup.manifest import BackupDamagedError, read_manifest
+from qpipe_assets.backup.manifest import BackupDamagedError, has_manifest, read_manifest
 from qpipe_assets.backup.object_copies import OBJECTS
 from qpipe_assets.backup.origin import Origin, origin_of, read_origin
 from qpipe_assets.backup.part import TELL_EVERY, Log, Part
@@ -29,7 +29,7 @@ class OtherWarehouseError(ValueError):
 
 
 def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
-    """Put raw objects and the outbox back, as far as they are missing.
+    """Put the outbox and raw objects back, as far as they are missing.
 
     Args:
         settings: of the installation.
@@ -41,9 +41,10 @@ def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: L
         BackupDamagedError: there is no backup in the folder, or an object in it is not what the manifest says.
     """
     _origin(folder)
-    entries = read_manifest(folder)
-    if not entries:
+    records = put_back(folder / OUTBOX, settings.outbox)
+    if not has_manifest(folder):
         raise BackupDamagedError(f"{folder} holds no backup of raw objects: name the folder that `qpipe backup` filled")
+    entries = read_manifest(folder)
     part, source = Part("raw objects"), FolderObjectStore(folder / OBJECTS)
     for entry in entries.values():
         part.items += 1
@@ -62,7 +63,7 @@ def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: L
             part.left_out.append(f"{entry.key} is there with other content, and stays")
         if part.items % TELL_EVERY == 0:
             log(f"raw objects: {part.items} of {len(entries)}, {part.new} of them put back")
-    return [part, put_back(folder / OUTBOX, settings.outbox)]
+    return [records, part]
 
 
 def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:

@@ -31,6 +31,14 @@ def lose_the_catalog(settings: Settings) -> None:
         path.unlink()
 
 
+def waiting_record(settings: Settings) -> Path:
+    """A file in the outbox that has not left."""
+    waiting = settings.outbox / "kafka" / "undelivered" / "H2" / "run.json"
+    waiting.parent.mkdir(parents=True)
+    waiting.write_text("{}")
+    return waiting
+
+
 def ingest(installation: Installation, *molecules: str) -> None:
     for molecule in molecules or ("H2", "LiH"):
         installation.ingest().run(molecule)
