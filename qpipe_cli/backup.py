@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 def backup(
     folder: Annotated[Path, typer.Argument(help="Folder of the backup, on another disk; again: what is new.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the copies that are there; what is damaged is copied again.")
+    ] = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Copy catalog, ledger, outbox, raw objects and Dagster's history into a folder, while everything works on."""
@@ -32,7 +35,7 @@ def backup(
     log_to_standard_error("INFO")
     settings = load_settings()
     try:
-        parts = take_backup(settings, open_store(settings), folder, _log.info)
+        parts = take_backup(settings, open_store(settings), folder, _log.info, verify=verify)
     except ValueError as error:
         refuse(str(error))
     _show(parts, form, f"in {folder}")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from qpipe_assets.backup.dagster_copies import DAGSTER, copy_databases
 from qpipe_assets.backup.loss import refuse_loss
-from qpipe_assets.backup.manifest import Entry, read_manifest
+from qpipe_assets.backup.manifest import read_manifest
 from qpipe_assets.backup.object_copies import copy_objects
 from qpipe_assets.backup.origin import brought_up_to_date, origin_of, taken_for
 from qpipe_assets.backup.part import Log, Part
@@ -31,7 +31,7 @@ from qpipe_resources.opening import open_lakehouse
 from qpipe_resources.settings import Settings
 
 
-def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
+def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log, *, verify: bool = False) -> list[Part]:
     """Bring the backup in this folder up to now.
 
     Args:
@@ -39,6 +39,7 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log) 
         store: its raw objects.
         folder: of the backup, on another disk.
         log: is told how far it is.
+        verify: read the copies of raw objects that are there, and make those again that are damaged.
 
     Raises:
         ValueError: the folder lies inside what is backed up, holds something else, or another backup is under way.
@@ -51,16 +52,12 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log) 
         known = read_manifest(folder)
         refuse_loss(settings, store, folder, known)
         with brought_up_to_date(folder, origin):
-            return _take(settings, store, folder, known, log)
-
-
-def _take(settings: Settings, store: ObjectStore, folder: Path, known: dict[str, Entry], log: Log) -> list[Part]:
-    catalog = _copy_catalog(settings, folder)
-    log(f"catalog and ledger: {catalog.bytes} bytes")
-    records = copy_records(settings.outbox, folder / OUTBOX)
-    objects = copy_objects(store, folder, known, log)
-    dagster = copy_databases(settings.dagster_home, folder / DAGSTER)
-    return [catalog, records, objects, dagster]
+            catalog = _copy_catalog(settings, folder)
+            log(f"catalog and ledger: {catalog.bytes} bytes")
+            records = copy_records(settings.outbox, folder / OUTBOX)
+            objects = copy_objects(store, folder, known, log, verify=verify)
+            histories = copy_databases(settings.dagster_home, folder / DAGSTER)
+    return [catalog, records, objects, histories]
 
 
 def _copy_catalog(settings: Settings, folder: Path) -> Part:

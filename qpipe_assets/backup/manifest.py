@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,22 +41,30 @@ def has_manifest(folder: Path) -> bool:
     return (folder / NAME).is_file()
 
 
-def read_manifest(folder: Path) -> dict[str, Entry]:
+def _refuse(reason: str) -> None:
+    raise BackupDamagedError(f"{reason}: name another folder")
+
+
+def read_manifest(folder: Path, damaged: Callable[[str], None] = _refuse) -> dict[str, Entry]:
     """What the backup in this folder holds, by key; empty where there is none yet.
 
+    Args:
+        folder: of the backup.
+        damaged: is told of each line that is no entry.
+
     Raises:
-        BackupDamagedError: a line is no entry.
+        BackupDamagedError: a line is no entry, and nobody else is told.
     """
     path = folder / NAME
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    try:
-        entries = [Entry(**json.loads(line)) for line in lines]
-    except (TypeError, ValueError) as error:
-        raise BackupDamagedError(f"{path} is no manifest ({error}): name another folder") from error
-    return {entry.key: entry for entry in entries}
+    entries: dict[str, Entry] = {}
+    for number, line in enumerate(path.read_bytes().splitlines() if has_manifest(folder) else (), 1):
+        try:
+            entry = Entry(**json.loads(line))
+        except (TypeError, ValueError) as error:
+            damaged(f"line {number} of {path} is no entry ({error})")
+        else:
+            entries[entry.key] = entry
+    return entries
 
 
 def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qpipe_assets.backup.manifest import Entry, sha256, write_manifest
+from qpipe_assets.backup.manifest import Entry, read_manifest, sha256, write_manifest
 from qpipe_assets.backup.part import TELL_EVERY, Log, Part
 from qpipe_resources.object_layout import DEAD_LETTERS, EXPERIMENTS, QUARANTINE
 from qpipe_resources.object_store import (
@@ -22,13 +22,17 @@ KEPT = (EXPERIMENTS, DEAD_LETTERS, QUARANTINE)
 OBJECTS = "raw-results"
 
 
+class DamagedCopyError(ValueError):
+    """The copy of an object is gone, cannot be read, or holds other bytes than the manifest says."""
+
+
 def kept_objects(store: ObjectStore) -> Iterator[ObjectInfo]:
     """The objects that a backup holds."""
     for prefix in KEPT:
         yield from store.list_objects(prefix)
 
 
-def copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log: Log) -> Part:
+def copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log: Log, *, verify: bool = False) -> Part:
     """Copy the object versions that the manifest does not have; then the manifest says what there is now.
 
     Args:
@@ -36,12 +40,16 @@ def copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log:
         folder: of the backup.
         known: its manifest.
         log: is told how far it is.
+        verify: compare the copies that are there with their digests, not their lengths alone.
     """
     part, target = Part("raw objects"), FolderObjectStore(folder / OBJECTS)
     entries: dict[str, Entry] = {}
     for info in kept_objects(store):
         entry = known.get(info.key)
-        if entry is None or entry.etag != info.etag or target.size(info.key) != entry.size:
+        is_known = entry is not None and entry.etag == info.etag
+        if entry is None or not is_known or not _is_whole(target, entry, verify):
+            if is_known:
+                log(f"{info.key}: its copy was damaged or missing, it is made again")
             try:
                 entry = _copied(store, target, info.key)
             except (InvalidKeyError, ObjectChangedError, ObjectMissingError) as error:
@@ -57,7 +65,64 @@ def copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log:
     return part
 
 
+def put_objects_back(folder: Path, store: ObjectStore, log: Log) -> Part:
+    """Put the objects of the manifest back that the store lacks.
+
+    Args:
+        folder: of the backup.
+        store: where they go.
+        log: is told how far it is, and of each object that cannot be put back.
+    """
+    part, source = Part("raw objects"), FolderObjectStore(folder / OBJECTS)
+
+    def damaged(reason: str) -> None:
+        part.damaged.append(reason)
+        log(reason)
+
+    entries = read_manifest(folder, damaged)
+    part.items = len(entries) + len(part.damaged)
+    for number, entry in enumerate(entries.values(), 1):
+        part.bytes += entry.size
+        try:
+            there = store.size(entry.key)
+            data = _read(source, entry) if there is None else None
+        except (DamagedCopyError, InvalidKeyError) as error:
+            damaged(str(error))
+            continue
+        if data is not None:
+            store.put(entry.key, data)
+            part.new += 1
+        elif there != entry.size:
+            part.left_out.append(f"{entry.key} is there with other content, and stays")
+        if number % TELL_EVERY == 0:
+            log(f"raw objects: {number} of {len(entries)}, {part.new} of them put back")
+    return part
+
+
 def _copied(store: ObjectStore, target: FolderObjectStore, key: str) -> Entry:
     stored = store.get(key)
     target.put(key, stored.data)
     return Entry(key, stored.etag, len(stored.data), sha256(stored.data))
+
+
+def _is_whole(target: FolderObjectStore, entry: Entry, verify: bool) -> bool:
+    if not verify:
+        return target.size(entry.key) == entry.size
+    try:
+        _read(target, entry)
+    except DamagedCopyError:
+        return False
+    return True
+
+
+def _read(copies: FolderObjectStore, entry: Entry) -> bytes:
+    """The bytes of a copy, which are those that the manifest knows."""
+    try:
+        data = copies.get(entry.key).data
+    except ObjectMissingError:
+        raise DamagedCopyError(f"{entry.key} is missing") from None
+    except OSError as error:
+        raise DamagedCopyError(f"{entry.key} cannot be read ({error})") from error
+    if not entry.agrees(data):
+        raise DamagedCopyError(f"{entry.key} is not what its manifest says")
+    return data

@@ -12,10 +12,20 @@ TELL_EVERY = 500
 
 @dataclass
 class Part:
-    """What became of one part."""
+    """What became of one part.
+
+    Attributes:
+        part: which.
+        items: that it has.
+        new: items that were copied.
+        bytes: of all items.
+        left_out: items that stay where they are as they are, with the reason.
+        damaged: items that a restore cannot put back, with the reason.
+    """
 
     part: str
     items: int = 0
     new: int = 0
     bytes: int = 0
     left_out: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)

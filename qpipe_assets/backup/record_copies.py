@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qpipe_assets.backup.durable_files import copy_file
-from qpipe_assets.backup.part import Part
+from qpipe_assets.backup.part import Log, Part
 
 OUTBOX = "outbox"
 
@@ -40,16 +40,20 @@ def copy_records(outbox: Path, copies: Path) -> Part:
     return part
 
 
-def put_back(copies: Path, outbox: Path) -> Part:
-    """Copy the files back that the outbox lacks."""
+def put_records_back(copies: Path, outbox: Path, log: Log) -> Part:
+    """Copy the files back that the outbox lacks; `log` is told of each that cannot be."""
     part = Part("outbox")
     for copy in records(copies):
         part.items += 1
-        part.bytes += copy.stat().st_size
         path = outbox / copy.relative_to(copies)
-        if not path.exists():
-            copy_file(copy, path)
-            part.new += 1
+        try:
+            part.bytes += copy.stat().st_size
+            if not path.exists():
+                copy_file(copy, path)
+                part.new += 1
+        except OSError as error:
+            part.damaged.append(f"{copy.relative_to(copies.parent)}: {error}")
+            log(part.damaged[-1])
     return part
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from qpipe_assets.backup.manifest import BackupDamagedError, has_manifest, read_manifest
-from qpipe_assets.backup.object_copies import OBJECTS
+from qpipe_assets.backup.manifest import BackupDamagedError, has_manifest
+from qpipe_assets.backup.object_copies import put_objects_back
 from qpipe_assets.backup.origin import Origin, origin_of, read_origin
-from qpipe_assets.backup.part import TELL_EVERY, Log, Part
-from qpipe_assets.backup.record_copies import OUTBOX, put_back
+from qpipe_assets.backup.part import Log, Part
+from qpipe_assets.backup.record_copies import OUTBOX, put_records_back
 from qpipe_assets.backup.table_metadata import restore_metadata
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_resources.catalog_copy import restore_catalog
 from qpipe_resources.errors import ServiceError
-from qpipe_resources.object_store import FolderObjectStore, ObjectMissingError, ObjectStore
+from qpipe_resources.object_store import ObjectStore
 from qpipe_resources.opening import open_lakehouse
 from qpipe_resources.settings import Settings
+
+_SHOWN = 5
 
 
 class CatalogTooOldError(ServiceError):
@@ -29,41 +31,31 @@ class OtherWarehouseError(ValueError):
 
 
 def restore_objects(settings: Settings, store: ObjectStore, folder: Path, log: Log) -> list[Part]:
-    """Put the outbox and raw objects back, as far as they are missing.
+    """Put the outbox and raw objects back, as far as they are missing; what is damaged keeps nothing else back.
 
     Args:
         settings: of the installation.
         store: where the objects go.
         folder: of the backup.
-        log: is told how far it is.
+        log: is told how far it is, and of each file that cannot be put back.
 
     Raises:
-        BackupDamagedError: there is no backup in the folder, or an object in it is not what the manifest says.
+        BackupDamagedError: there is no backup in the folder; or some files of it are gone or not what the manifest
+            says, and all others were put back.
     """
     _origin(folder)
-    records = put_back(folder / OUTBOX, settings.outbox)
+    records = put_records_back(folder / OUTBOX, settings.outbox, log)
     if not has_manifest(folder):
         raise BackupDamagedError(f"{folder} holds no backup of raw objects: name the folder that `qpipe backup` filled")
-    entries = read_manifest(folder)
-    part, source = Part("raw objects"), FolderObjectStore(folder / OBJECTS)
-    for entry in entries.values():
-        part.items += 1
-        part.bytes += entry.size
-        there = store.size(entry.key)
-        if there is None:
-            try:
-                data = source.get(entry.key).data
-            except ObjectMissingError:
-                raise BackupDamagedError(f"{entry.key} is missing in {folder}: take another backup") from None
-            if not entry.agrees(data):
-                raise BackupDamagedError(f"{entry.key} in {folder} is not what its manifest says: take another backup")
-            store.put(entry.key, data)
-            part.new += 1
-        elif there != entry.size:
-            part.left_out.append(f"{entry.key} is there with other content, and stays")
-        if part.items % TELL_EVERY == 0:
-            log(f"raw objects: {part.items} of {len(entries)}, {part.new} of them put back")
-    return [records, part]
+    objects = put_objects_back(folder, store, log)
+    damaged = [*records.damaged, *objects.damaged]
+    if damaged:
+        more = f"; and {len(damaged) - _SHOWN} more, named above" if len(damaged) > _SHOWN else ""
+        raise BackupDamagedError(
+            f"{len(damaged)} of {records.items + objects.items} files in {folder} were not put back, all others are: "
+            f"{'; '.join(damaged[:_SHOWN])}{more}. Look for them in another backup"
+        )
+    return [records, objects]
 
 
 def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pyiceberg.table import Table
 
 from qpipe_assets.backup.backup import take_backup
-from qpipe_assets.backup.part import Part
+from qpipe_assets.backup.part import Log, Part
 from qpipe_assets.backup.restore import restore_tables
 from qpipe_assets.backup.table_metadata import named_metadata
 from qpipe_assets.tables import schemas
@@ -45,8 +45,9 @@ def ingest(installation: Installation, *molecules: str) -> None:
         installation.ml_features().run(molecule)
 
 
-def back_up(installation: Installation, folder: Path) -> dict[str, Part]:
-    return {part.part: part for part in take_backup(installation.settings, installation.store, folder, silent)}
+def back_up(installation: Installation, folder: Path, log: Log = silent, *, verify: bool = False) -> dict[str, Part]:
+    parts = take_backup(installation.settings, installation.store, folder, log, verify=verify)
+    return {part.part: part for part in parts}
 
 
 def worked_on(installation: Installation, folder: Path) -> None:
