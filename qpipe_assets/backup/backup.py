@@ -9,7 +9,8 @@
     <folder>/dagster/                   Dagster's runs and events, where they are in SQLite
 
 In this order: an object that the copied ledger knows was there before, and a record leaves the outbox for the objects,
-so whatever moves meanwhile is found at its later place. The tables are not in it: they are made again from the objects.
+so whatever moves meanwhile is found at its later place. The tables are not in it: they are made again from the objects,
+all but rows that were adopted in place (registered_rows.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from qpipe_assets.backup.object_copies import copy_objects
 from qpipe_assets.backup.origin import brought_up_to_date, origin_of, taken_for
 from qpipe_assets.backup.part import Log, Part
 from qpipe_assets.backup.record_copies import OUTBOX, copy_records
+from qpipe_assets.backup.registered_rows import registered_rows
 from qpipe_assets.backup.table_metadata import keep_metadata, named_metadata
 from qpipe_assets.tables import schemas
 from qpipe_resources.catalog_copy import copy_catalog
@@ -52,7 +54,7 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log, 
         known = read_manifest(folder)
         refuse_loss(settings, store, folder, known)
         with brought_up_to_date(folder, origin):
-            catalog = _copy_catalog(settings, folder)
+            catalog = _copy_catalog(settings, folder, log)
             log(f"catalog and ledger: {catalog.bytes} bytes")
             records = copy_records(settings.outbox, folder / OUTBOX)
             objects = copy_objects(store, folder, known, log, verify=verify)
@@ -60,7 +62,7 @@ def take_backup(settings: Settings, store: ObjectStore, folder: Path, log: Log, 
     return [catalog, records, objects, histories]
 
 
-def _copy_catalog(settings: Settings, folder: Path) -> Part:
+def _copy_catalog(settings: Settings, folder: Path, log: Log) -> Part:
     part = Part("catalog and ledger")
     if settings.env == "local" and not settings.catalog_database.exists():
         return part
@@ -68,6 +70,11 @@ def _copy_catalog(settings: Settings, folder: Path) -> Part:
     before = named_metadata(lakehouse)
     copy = copy_catalog(settings, folder)
     keep_metadata(lakehouse, before, folder)
+    if names := registered_rows(lakehouse):
+        log(
+            f"NOT in this backup: rows of {', '.join(names)} that were adopted in place and are in no raw object; back "
+            "their warehouse up too, or make raw objects of them: qpipe adopt WAREHOUSE --rewrite"
+        )
     part.items = part.new = 1
     part.bytes = copy.stat().st_size
     return part

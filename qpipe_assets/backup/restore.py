@@ -10,11 +10,13 @@ from qpipe_assets.backup.object_copies import put_objects_back
 from qpipe_assets.backup.origin import Origin, origin_of, read_origin
 from qpipe_assets.backup.part import Log, Part
 from qpipe_assets.backup.record_copies import OUTBOX, put_records_back
+from qpipe_assets.backup.registered_rows import registered_rows
 from qpipe_assets.backup.table_metadata import restore_metadata
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_resources.catalog_copy import restore_catalog
 from qpipe_resources.errors import ServiceError
+from qpipe_resources.lakehouse import Lakehouse, LostMetadataError
 from qpipe_resources.object_store import ObjectStore
 from qpipe_resources.opening import open_lakehouse
 from qpipe_resources.settings import Settings
@@ -23,7 +25,7 @@ _SHOWN = 5
 
 
 class CatalogTooOldError(ServiceError):
-    """A restored catalog names files that are gone since; the tables have to be made again from the raw objects."""
+    """A restored catalog names files that are gone since; the message says what to do with the tables."""
 
 
 class OtherWarehouseError(ValueError):
@@ -85,8 +87,7 @@ def restore_tables(settings: Settings, folder: Path, log: Log) -> list[str]:
         worst, gone = max(lost.items(), key=lambda item: len(item[1]))
         raise CatalogTooOldError(
             f"{len(lost)} tables lack files that this backup's catalog names, {worst} {len(gone)} of them (first: "
-            f"{gone[0]}): they were removed since. Empty the catalog (delete catalog.db, or make an empty database) "
-            "and the tables (features/, or the bucket): the next ingest makes all rows again from the raw objects"
+            f"{gone[0]}): they were removed since. {_way_out(installation.lakehouse)}"
         )
     return list(_withdraw_unstaged(installation))
 
@@ -113,8 +114,28 @@ def _refuse_other_warehouse(settings: Settings, folder: Path) -> None:
     )
 
 
+def _way_out(lakehouse: Lakehouse) -> str:
+    """What to do with tables that lack files: made again they are, but for rows that are in no raw object."""
+    unless = ""
+    try:
+        only_here = registered_rows(lakehouse)
+    except LostMetadataError:
+        only_here, unless = (
+            [],
+            ". Not where rows were adopted in place: put their warehouse back from a backup of its own",
+        )
+    if only_here:
+        return (
+            f"{', '.join(only_here)} hold rows that were adopted in place and are in no raw object: do not empty these "
+            "tables, put their warehouse back from a backup of its own"
+        )
+    return (
+        "Empty the catalog (delete catalog.db, or make an empty database) and the tables (features/, or the bucket): "
+        f"the next ingest makes all rows again from the raw objects{unless}"
+    )
+
+
 def _lost_files(installation: Installation, name: str) -> list[str]:
-    from qpipe_resources.lakehouse import LostMetadataError
     from qpipe_resources.stored_files import needed_files, path_of, stored_files
 
     try:
