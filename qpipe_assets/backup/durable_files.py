@@ -12,6 +12,12 @@ from pathlib import Path
 from qpipe_resources.object_store import make_durable_folder, sync_folder
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, in the place of one that is there."""
+    with _put_in_place(path) as part:
+        part.write_bytes(data)
+
+
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a file of lines, in the place of one that is there."""
     with _put_in_place(path) as part, open(part, "x", encoding="utf-8") as file:

@@ -20,6 +20,8 @@ from qpipe_resources.object_store import (
 KEPT = (EXPERIMENTS, DEAD_LETTERS, QUARANTINE)
 """Folders of the raw object store that are backed up."""
 OBJECTS = "raw-results"
+_SHARE = 10
+"""A manifest is written when a tenth of it is new: what that costs an object does not depend on how many there are."""
 
 
 class DamagedCopyError(ValueError):
@@ -35,6 +37,8 @@ def kept_objects(store: ObjectStore) -> Iterator[ObjectInfo]:
 def copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log: Log, *, verify: bool = False) -> Part:
     """Copy the object versions that the manifest does not have; then the manifest says what there is now.
 
+    Until then, and where it ends early, it says what was known and what has come since: the next one goes on from it.
+
     Args:
         store: of the raw objects.
         folder: of the backup.
@@ -44,23 +48,28 @@ def copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log:
     """
     part, target = Part("raw objects"), FolderObjectStore(folder / OBJECTS)
     entries: dict[str, Entry] = {}
-    for info in kept_objects(store):
-        entry = known.get(info.key)
-        is_known = entry is not None and entry.etag == info.etag
-        if entry is None or not is_known or not _is_whole(target, entry, verify):
-            if is_known:
-                log(f"{info.key}: its copy was damaged or missing, it is made again")
-            try:
-                entry = _copied(store, target, info.key)
-            except (InvalidKeyError, ObjectChangedError, ObjectMissingError) as error:
-                part.left_out.append(str(error))
-                continue
-            part.new += 1
-        entries[info.key] = entry
-        part.items += 1
-        part.bytes += entry.size
-        if part.items % TELL_EVERY == 0:
-            log(f"raw objects: {part.items}, {part.new} of them new, {part.bytes} bytes")
+    written = 0
+    try:
+        for info in kept_objects(store):
+            entry = known.get(info.key)
+            if entry is None or entry.etag != info.etag or not _is_whole(target, entry, verify, log):
+                try:
+                    entry = _copied(store, target, info.key)
+                except (InvalidKeyError, ObjectChangedError, ObjectMissingError) as error:
+                    part.left_out.append(str(error))
+                    continue
+                part.new += 1
+            entries[info.key] = entry
+            part.items += 1
+            part.bytes += entry.size
+            if part.items % TELL_EVERY == 0:
+                log(f"raw objects: {part.items}, {part.new} of them new, {part.bytes} bytes")
+            if part.new - written >= max(TELL_EVERY, max(len(known), len(entries)) // _SHARE):
+                written = part.new
+                write_manifest(folder, known | entries)
+    except BaseException:
+        write_manifest(folder, known | entries)
+        raise
     write_manifest(folder, entries)
     return part
 
@@ -105,12 +114,14 @@ def _copied(store: ObjectStore, target: FolderObjectStore, key: str) -> Entry:
     return Entry(key, stored.etag, len(stored.data), sha256(stored.data))
 
 
-def _is_whole(target: FolderObjectStore, entry: Entry, verify: bool) -> bool:
-    if not verify:
-        return target.size(entry.key) == entry.size
+def _is_whole(target: FolderObjectStore, entry: Entry, verify: bool, log: Log) -> bool:
     try:
-        _read(target, entry)
-    except DamagedCopyError:
+        if verify:
+            _read(target, entry)
+        elif target.size(entry.key) != entry.size:
+            raise DamagedCopyError(f"{entry.key} is missing or cut off")
+    except DamagedCopyError as error:
+        log(f"a damaged copy is made again: {error}")
         return False
     return True
 

@@ -3,41 +3,62 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpipe_assets.backup.durable_files import copy_file
 from qpipe_assets.backup.part import Log, Part
+from qpipe_resources.outbox import SENT, UNDELIVERED
 
 OUTBOX = "outbox"
 
 
-def records(folder: Path) -> Iterator[Path]:
-    """The records' files in an outbox, or in its copy."""
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+@dataclass
+class Records:
+    """What became of an outbox's records, and where their copies lie."""
+
+    part: Part = field(default_factory=lambda: Part("outbox"))
+    copies: set[Path] = field(default_factory=set)
 
 
-def copy_records(outbox: Path, copies: Path) -> Part:
-    """Make the folder `copies` hold the files of the outbox, and no others."""
-    part, there = Part("outbox"), set()
+def records(outbox: Path) -> Iterator[Path]:
+    """The records' files in an outbox, or in its copy, in the direction in which they move.
+
+    What has moved from `undelivered` to `sent` meanwhile comes at its later place: `sent` is listed when all that was
+    found in `undelivered` has been dealt with.
+    """
+    for folder in (UNDELIVERED, SENT):
+        for way in sorted(outbox.glob(f"*/{folder}")):
+            yield from (path for path in sorted(way.rglob("*")) if path.is_file() and not path.name.startswith("."))
+
+
+def copy_records(outbox: Path, copies: Path) -> Records:
+    """Copy the records that are not in `copies` yet; none is removed there."""
+    found = Records()
     for path in records(outbox):
         copy = copies / path.relative_to(outbox)
         try:
             status = path.stat()
-            there.add(copy)
             if not _is_copy(copy, status):
                 copy_file(path, copy)
-                part.new += 1
+                found.part.new += 1
         except FileNotFoundError:
-            # It has left for the objects, which are copied after this.
-            there.discard(copy)
+            if path.exists():
+                raise
+            # It has left for `sent`, or for the objects, which are copied after this.
             continue
-        part.items += 1
-        part.bytes += status.st_size
-    for copy in records(copies):
-        if copy not in there:
+        found.copies.add(copy)
+        found.part.items += 1
+        found.part.bytes += status.st_size
+    return found
+
+
+def forget_other_records(copies: Path, kept: Container[Path]) -> None:
+    """Remove the copies of records that have left the outbox, once what they have become is copied."""
+    for copy in sorted(copies.rglob("*")):
+        if copy.is_file() and copy not in kept:
             copy.unlink()
-    return part
 
 
 def put_records_back(copies: Path, outbox: Path, log: Log) -> Part:
