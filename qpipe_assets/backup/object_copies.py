@@ -64,7 +64,7 @@ def copy_objects(store: ObjectStore, folder: Path, known: dict[str, Entry], log:
             part.bytes += entry.size
             if part.items % TELL_EVERY == 0:
                 log(f"raw objects: {part.items}, {part.new} of them new, {part.bytes} bytes")
-            if part.new - written >= max(TELL_EVERY, max(len(known), len(entries)) // _SHARE):
+            if part.new - written >= max(TELL_EVERY, len(known) // _SHARE, len(entries) // _SHARE):
                 written = part.new
                 write_manifest(folder, known | entries)
     except BaseException:

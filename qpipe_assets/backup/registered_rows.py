@@ -32,6 +32,6 @@ def _holds_some(table: IcebergTable) -> bool:
     try:
         # `qpipe adopt --rewrite` deletes these rows; what was ingested names its molecule.
         return any(True for _ in table.scan(row_filter=is_null("molecule")).plan_files())
-    except FileNotFoundError:
-        # A manifest is gone: what it named cannot be asked for, and may have been such rows.
+    except (OSError, ValueError):
+        # A manifest is gone or damaged: what it named cannot be asked for, and may have been such rows.
         return True

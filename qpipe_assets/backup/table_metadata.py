@@ -13,6 +13,8 @@ from qpipe_resources.catalog_copy import CatalogCopyError
 from qpipe_resources.locations import without_scheme
 
 if TYPE_CHECKING:
+    from pyiceberg.table import Table as IcebergTable
+
     from qpipe_resources.lakehouse import Lakehouse
 
 METADATA = "metadata"
@@ -47,19 +49,36 @@ def keep_metadata(lakehouse: Lakehouse, since: Mapping[str, str], folder: Path) 
 
     Returns:
         How many there are.
+
+    Raises:
+        LostMetadataError: the warehouse has lost a file that the catalog names.
+        CatalogCopyError: a file cannot be read.
     """
+    from pyiceberg.exceptions import ValidationError
+
     count = 0
     for name in named_metadata(lakehouse):
-        table = lakehouse.load(name)
-        earlier = [entry.metadata_file for entry in table.metadata.metadata_log]
-        first = since.get(name)
-        kept = earlier[earlier.index(first) :] if first in earlier else []
+        try:
+            files = _named_files(lakehouse.load(name), since.get(name))
+        except (OSError, ValidationError) as error:
+            raise CatalogCopyError(
+                f"table {name}: its metadata in {lakehouse.warehouse} cannot be read ({error}): restore the warehouse"
+            ) from error
         (folder / METADATA / name).mkdir(parents=True)
-        for location in (*kept, table.metadata_location):
-            with table.io.new_input(location).open() as file:
-                write_bytes(folder / METADATA / name / location.rpartition("/")[2], file.read())
-            count += 1
+        for file, data in files.items():
+            write_bytes(folder / METADATA / name / file, data)
+        count += len(files)
     return count
+
+
+def _named_files(table: IcebergTable, since: str | None) -> dict[str, bytes]:
+    earlier = [entry.metadata_file for entry in table.metadata.metadata_log]
+    kept = earlier[earlier.index(since) :] if since in earlier else []
+    files = {}
+    for location in (*kept, table.metadata_location):
+        with table.io.new_input(location).open() as file:
+            files[location.rpartition("/")[2]] = file.read()
+    return files
 
 
 def restore_metadata(lakehouse: Lakehouse, folder: Path) -> int:

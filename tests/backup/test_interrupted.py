@@ -72,6 +72,17 @@ def test_what_is_computed_is_backed_up_though_the_warehouse_is_damaged(
     assert qpipe("backup", str(folder)).exit_code == 1
 
 
+def test_what_is_computed_is_backed_up_though_a_tables_metadata_is_cut_off(
+    installation: Installation, folder: Path
+) -> None:
+    land(installation, [0])
+    path = Path(installation.lakehouse.load("vqe_results").metadata_location.removeprefix("file://"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CatalogCopyError, match=r"table vqe_results: its metadata in .*features/warehouse cannot be r"):
+        back_up(installation, folder)
+    assert (len(read_manifest(folder)), is_complete(folder)) == (1, False)
+
+
 def test_what_is_computed_is_backed_up_though_the_catalog_cannot_be_read(
     installation: Installation, folder: Path
 ) -> None:
