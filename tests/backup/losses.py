@@ -8,11 +8,13 @@ from pathlib import Path
 
 from pyiceberg.table import Table
 
-from qpipe_assets.backup.backup import Part, take_backup
+from qpipe_assets.backup.backup import take_backup
+from qpipe_assets.backup.part import Log, Part
 from qpipe_assets.backup.restore import restore_tables
 from qpipe_assets.backup.table_metadata import named_metadata
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
+from qpipe_resources.settings import Settings
 from tests.tables.protocol import Content, content, h2, land, undisturbed
 
 TABLES = (*schemas.NORMALIZED_NAMES, *schemas.ML_NAMES)
@@ -23,14 +25,29 @@ def silent(line: str) -> None:
     """Log nothing."""
 
 
+def lose_the_catalog(settings: Settings) -> None:
+    """Catalog and ledger of a home."""
+    for path in settings.home.glob("catalog.db*"):
+        path.unlink()
+
+
+def waiting_record(settings: Settings) -> Path:
+    """A file in the outbox that has not left."""
+    waiting = settings.outbox / "kafka" / "undelivered" / "H2" / "run.json"
+    waiting.parent.mkdir(parents=True)
+    waiting.write_text("{}")
+    return waiting
+
+
 def ingest(installation: Installation, *molecules: str) -> None:
     for molecule in molecules or ("H2", "LiH"):
         installation.ingest().run(molecule)
         installation.ml_features().run(molecule)
 
 
-def back_up(installation: Installation, folder: Path) -> dict[str, Part]:
-    return {part.part: part for part in take_backup(installation.settings, installation.store, folder, silent)}
+def back_up(installation: Installation, folder: Path, log: Log = silent, *, verify: bool = False) -> dict[str, Part]:
+    parts = take_backup(installation.settings, installation.store, folder, log, verify=verify)
+    return {part.part: part for part in parts}
 
 
 def worked_on(installation: Installation, folder: Path) -> None:

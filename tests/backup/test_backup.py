@@ -15,7 +15,17 @@ from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_assets.tables.ledger_tables import Candidate
 from qpipe_resources.catalog_copy import CatalogCopyError, copy_sqlite
 from qpipe_resources.settings import Settings
-from tests.backup.losses import assert_fits_after_many_commits, back_up, expected, ingest, rows, silent, worked_on
+from tests.backup.losses import (
+    assert_fits_after_many_commits,
+    back_up,
+    expected,
+    ingest,
+    lose_the_catalog,
+    rows,
+    silent,
+    waiting_record,
+    worked_on,
+)
 from tests.cli.conftest import qpipe
 from tests.cli.conftest import rows as printed
 from tests.tables.protocol import assert_at_rest, land
@@ -24,11 +34,6 @@ from tests.tables.protocol import assert_at_rest, land
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "backup"
-
-
-def lose_the_catalog(settings: Settings) -> None:
-    for path in settings.home.glob("catalog.db*"):
-        path.unlink()
 
 
 def test_an_older_catalog_and_newer_objects_end_with_every_row_once(installation: Installation, folder: Path) -> None:
@@ -80,7 +85,7 @@ def test_a_lost_machine_has_all_of_the_backup(installation: Installation, folder
     another = Settings(home=tmp_path / "another", dagster_home=tmp_path / "another-dagster")
     fresh = open_installation(another)
     restored = restore_objects(another, fresh.store, folder, silent)
-    assert (restored[0].items, restored[0].new) == (4, 4)
+    assert [(part.part, part.items, part.new) for part in restored] == [("outbox", 0, 0), ("raw objects", 4, 4)]
     ingest(fresh)
     assert rows(fresh) == expected()
 
@@ -155,9 +160,7 @@ def test_a_second_backup_takes_what_is_new_and_forgets_what_is_gone(installation
 
 
 def test_records_that_have_not_left_are_in_the_backup(installation: Installation, folder: Path) -> None:
-    waiting = installation.settings.outbox / "kafka" / "undelivered" / "H2" / "run.json"
-    waiting.parent.mkdir(parents=True)
-    waiting.write_text("{}")
+    waiting = waiting_record(installation.settings)
     land(installation, [0])
     back_up(installation, folder)
     shutil.rmtree(installation.settings.outbox)
@@ -170,9 +173,7 @@ def test_a_folder_that_is_no_backup_of_this_installation_is_left_alone(
 ) -> None:
     land(installation, [0])
     other = open_installation(Settings(home=tmp_path / "other", dagster_home=tmp_path / "other-dagster"))
-    waiting = other.settings.outbox / "kafka" / "undelivered" / "H2" / "run.json"
-    waiting.parent.mkdir(parents=True)
-    waiting.write_text("{}")
+    waiting = waiting_record(other.settings)
     with pytest.raises(ValueError, match="is no backup, and not empty"):
         back_up(installation, other.settings.home)
     assert waiting.exists(), "another home was taken for a backup"
@@ -183,13 +184,12 @@ def test_a_folder_that_is_no_backup_of_this_installation_is_left_alone(
 
 
 def test_two_backups_at_once_do_not_mix(installation: Installation, folder: Path) -> None:
-    from qpipe_assets.backup.manifest import taken_for
+    from qpipe_assets.backup.origin import origin_of, taken_for
 
     back_up(installation, folder)
-    with taken_for(folder, f"folder {installation.settings.home}"):
-        with pytest.raises(ValueError, match="under way"):
-            back_up(installation, folder)
-        assert json.loads((folder / "backup.json").read_text())["complete"] is None
+    with taken_for(folder, origin_of(installation.settings)), pytest.raises(ValueError, match="under way"):
+        back_up(installation, folder)
+    assert json.loads((folder / "backup.json").read_text())["complete"] is not None
 
 
 def test_a_damaged_backup_is_noticed_before_it_lands(installation: Installation, folder: Path) -> None:
@@ -209,7 +209,7 @@ def test_what_is_there_with_other_content_stays_and_is_told(installation: Instal
     back_up(installation, folder)
     (info,) = installation.store.list_objects("experiments/")
     installation.store.put(info.key, b"newer")
-    objects, _ = restore_objects(installation.settings, installation.store, folder, silent)
+    _, objects = restore_objects(installation.settings, installation.store, folder, silent)
     assert (objects.new, len(objects.left_out)) == (0, 1)
     assert installation.store.get(info.key).data == b"newer"
 

@@ -77,7 +77,7 @@ def test_everything_lost_comes_back_from_the_folder(installation: Installation, 
     for bucket in (sandbox.raw_bucket, sandbox.features_bucket):
         empty(sandbox, bucket)
     fresh = open_installation()
-    assert restore_objects(load_settings(), fresh.store, folder, silent)[0].new == 4
+    assert restore_objects(load_settings(), fresh.store, folder, silent)[1].new == 4
     ingest(fresh)
     assert rows(fresh) == expected()
 
