@@ -31,7 +31,7 @@ class _Part(BaseModel):
 
 
 class Cpu(_Part):
-    """Processors of the machine; `percent` is of the time since an earlier snapshot, None for the first one.
+    """Processors of the machine; `percent` is of the time since an earlier snapshot, None where there was none.
 
     `busy_seconds` and `total_seconds` are summed over all processors since the machine started.
     """
@@ -113,6 +113,13 @@ class SystemSnapshot(_Part):
     gpu: list[Gpu]
     container: Container
 
+    def since(self, before: SystemSnapshot | None) -> Self:
+        """The same with `cpu.percent` of the time since an earlier snapshot, where there is one."""
+        if before is None:
+            return self
+        cpu = self.cpu.model_copy(update={"percent": _busy_percent(before.cpu, self.cpu)})
+        return self.model_copy(update={"cpu": cpu})
+
 
 class Usage(_Part):
     """What happened between two snapshots; `process_cores` is processor time of the process per second."""
@@ -158,13 +165,10 @@ class Usage(_Part):
         )
 
 
-def system_snapshot(
-    since: SystemSnapshot | None = None, *, gpu: list[Gpu] | None = None, container_type: str = UNKNOWN_CONTAINER
-) -> SystemSnapshot:
+def system_snapshot(*, gpu: list[Gpu] | None = None, container_type: str = UNKNOWN_CONTAINER) -> SystemSnapshot:
     """A snapshot of now, in under a millisecond where `gpu` is given.
 
     Args:
-        since: An earlier snapshot; `cpu.percent` is of the time since it.
         gpu: GPU readings to put in; read here, which may take a second, when not given.
         container_type: The deployment's name for what this process runs in.
     """
@@ -174,7 +178,7 @@ def system_snapshot(
         timestamp=dt.datetime.now(dt.UTC),
         monotonic_seconds=time.monotonic(),
         host=host(),
-        cpu=_cpu(since.cpu if since else None),
+        cpu=_cpu(),
         memory=Memory(
             total_bytes=memory.total,
             used_bytes=memory.used,
@@ -204,12 +208,12 @@ def system_snapshot(
     )
 
 
-def _cpu(before: Cpu | None) -> Cpu:
+def _cpu() -> Cpu:
     times = psutil.cpu_times()._asdict()
     # Linux counts the time of guests in user and nice already.
     total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
     load = os.getloadavg()
-    now = Cpu(
+    return Cpu(
         percent=None,
         count=psutil.cpu_count() or 1,
         load_1m=load[0],
@@ -218,7 +222,6 @@ def _cpu(before: Cpu | None) -> Cpu:
         busy_seconds=total - times["idle"] - times.get("iowait", 0.0),
         total_seconds=total,
     )
-    return now if before is None else now.model_copy(update={"percent": _busy_percent(before, now)})
 
 
 def _busy_percent(before: Cpu, after: Cpu) -> float | None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe_resources.simulation_workers import SimulationTask, WorkerPool
+from qpipe_resources.simulation_task import SimulationTask
+from qpipe_resources.simulation_workers import WorkerPool
 from simulation.identity import experiment_id
 from simulation.record import VQEDecoratedResult
 from tests.synthetic import plain_record
