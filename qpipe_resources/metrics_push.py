@@ -97,6 +97,11 @@ def _system_samples(snapshot: SystemSnapshot) -> Iterable[Sample]:
     yield "qp_sys_cpu_load_1m", "Load average over one minute", {}, snapshot.cpu.load_1m
     yield "qp_sys_memory_percent", "Memory of the machine in use (percent)", {}, snapshot.memory.percent
     yield "qp_sys_memory_used_bytes", "Memory of the machine in use (bytes)", {}, snapshot.memory.used_bytes
+    container = snapshot.container
+    if container.memory_percent is not None:
+        used = container.memory_used_bytes
+        yield "qp_sys_container_memory_percent", "Memory in use of the container's limit", {}, container.memory_percent
+        yield "qp_sys_container_memory_used_bytes", "Memory of the container in use (bytes)", {}, used
     yield "qp_sys_uptime_seconds", "Age of the process (s)", {}, snapshot.process.uptime_seconds
     for gpu in snapshot.gpu:
         label = {"gpu": str(gpu.index)}

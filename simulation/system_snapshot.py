@@ -16,11 +16,12 @@ from simulation.provenance import host
 
 UNKNOWN_CONTAINER = "unknown"
 
+_CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_FILES = (
-    ("memory.current", "memory.max"),
-    ("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes"),
+    ("memory.current", "memory.max", "memory.stat", "inactive_file"),
+    ("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
-"""Used memory and its limit, in version 2 of control groups and in version 1, below /sys/fs/cgroup."""
+"""Used memory, its limit, what it consists of and there the file cache, in version 2 of control groups and in 1."""
 
 _NO_CGROUP_LIMIT = 2**60
 """Version 1 writes "no limit" as the largest multiple of a page."""
@@ -91,11 +92,21 @@ class Process(_Part):
 
 
 class Container(_Part):
-    """What this process runs in: the deployment's name for it and, from its control group, memory (bytes)."""
+    """What this process runs in: the deployment's name for it and, from its control group, memory (bytes).
+
+    The file cache that was not used lately is not in use: the kernel drops it before it kills for the limit.
+    """
 
     type: str
     memory_used_bytes: int | None
     memory_limit_bytes: int | None
+
+    @property
+    def memory_percent(self) -> float | None:
+        """Memory in use of what the limit allows (percent); None where there is no limit."""
+        if self.memory_used_bytes is None or not self.memory_limit_bytes:
+            return None
+        return 100 * self.memory_used_bytes / self.memory_limit_bytes
 
 
 class SystemSnapshot(_Part):
@@ -255,18 +266,27 @@ def _peak_rss() -> int | None:
 
 
 def _container(container_type: str) -> Container:
-    for used, limit in _CGROUP_FILES:
-        used_bytes = _cgroup_bytes(used)
+    for used, limit, stat, cache in _CGROUP_FILES:
+        used_bytes = _bytes_of(_cgroup_text(used))
         if used_bytes is not None:
-            return Container(type=container_type, memory_used_bytes=used_bytes, memory_limit_bytes=_cgroup_bytes(limit))
+            parts = dict(line.split() for line in _cgroup_text(stat).splitlines())
+            return Container(
+                type=container_type,
+                memory_used_bytes=max(0, used_bytes - int(parts.get(cache, 0))),
+                memory_limit_bytes=_bytes_of(_cgroup_text(limit)),
+            )
     return Container(type=container_type, memory_used_bytes=None, memory_limit_bytes=None)
 
 
-def _cgroup_bytes(name: str) -> int | None:
+def _cgroup_text(name: str) -> str:
     try:
-        text = (Path("/sys/fs/cgroup") / name).read_text().strip()
+        return (_CGROUP / name).read_text().strip()
     except OSError:  # no control group of this version
-        return None
+        return ""
+
+
+def _bytes_of(text: str) -> int | None:
+    """None for what says that there is no limit."""
     return int(text) if text.isdigit() and int(text) < _NO_CGROUP_LIMIT else None
 
 

@@ -20,10 +20,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from qpipe_resources import push_gateway
-from qpipe_resources.metrics_push import forget_machine, performance_monitor, push_run
+from qpipe_resources.metrics_push import _system_samples, forget_machine, performance_monitor, push_run
 from simulation.monitor_settings import MonitorSettings, load_monitor_settings
 from simulation.provenance import host
 from simulation.record import VQEDecoratedResult
+from simulation.system_snapshot import Container, system_snapshot
 from tests.monitoring.servers import wait_for
 from tests.synthetic import plain_record
 
@@ -97,6 +98,15 @@ def test_the_machines_metrics_are_pushed_under_a_key_of_this_process_and_stay_fr
     }
     assert "# TYPE qp_sys_memory_percent gauge" in gateway.requests[0][3]
     assert "# HELP qp_sys_memory_percent" in gateway.requests[0][3]
+
+
+def test_memory_of_a_container_is_pushed_beside_the_machines_where_it_has_a_limit() -> None:
+    snapshot = system_snapshot(gpu=[])
+    for limit, told in ((8000, (75.0, 6000)), (None, (None, None))):
+        container = Container(type="cpu", memory_used_bytes=6000, memory_limit_bytes=limit)
+        of = {name: value for name, *_, value in _system_samples(snapshot.model_copy(update={"container": container}))}
+        assert of["qp_sys_memory_percent"] == snapshot.memory.percent
+        assert (of.get("qp_sys_container_memory_percent"), of.get("qp_sys_container_memory_used_bytes")) == told
 
 
 CAMPAIGN = """
