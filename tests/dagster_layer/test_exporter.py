@@ -59,10 +59,16 @@ def look(deployment: Deployment) -> Seen:
     return seen(exporter.collect())
 
 
-def tick(instance: dg.DagsterInstance, kind: InstigatorType, name: str, *statuses: TickStatus) -> None:
+def tick(
+    instance: dg.DagsterInstance,
+    kind: InstigatorType,
+    name: str,
+    *statuses: TickStatus,
+    switch: InstigatorStatus = InstigatorStatus.RUNNING,
+) -> None:
     """A sensor or schedule that the daemon knows, and its ticks, oldest first."""
     origin = RemoteInstigatorOrigin(REPOSITORY, name)
-    state = instance.add_instigator_state(InstigatorState(origin, kind, InstigatorStatus.RUNNING, KINDS[kind]))
+    state = instance.add_instigator_state(InstigatorState(origin, kind, switch, KINDS[kind]))
     for number, status in enumerate(statuses):
         moment = 1000.0 + number
         instance.create_tick(
@@ -188,6 +194,26 @@ def test_the_last_tick_that_ended_says_whether_a_sensor_works(persistent: Deploy
     assert told["qp_dagster_tick_timestamp_seconds", "sensor", "automation"] == 1000.5
     assert told["qp_dagster_automation_running", "schedule", "landing"] == 1
     assert told["qp_dagster_backfills_open",] == 0
+
+
+def test_what_the_code_no_longer_declares_is_not_told_of(persistent: Deployment) -> None:
+    tick(persistent.instance, InstigatorType.SENSOR, "gone", TickStatus.FAILURE)
+    tick(persistent.instance, InstigatorType.SCHEDULE, "removed", TickStatus.FAILURE)
+    tick(persistent.instance, InstigatorType.SENSOR, "landing", TickStatus.FAILURE)  # a schedule has this name
+    tick(persistent.instance, InstigatorType.SENSOR, "new_objects", TickStatus.SKIPPED)
+    told = {key[1:] for key in look(persistent) if key[0].startswith(("qp_dagster_tick_", "qp_dagster_automation_"))}
+    assert told == {("sensor", "new_objects")}
+
+
+def test_who_has_switched_nothing_has_what_the_code_switches_on(persistent: Deployment) -> None:
+    undecided = InstigatorStatus.DECLARED_IN_CODE
+    tick(persistent.instance, InstigatorType.SENSOR, "new_objects", TickStatus.SKIPPED, switch=undecided)
+    tick(persistent.instance, InstigatorType.SENSOR, "automation", switch=InstigatorStatus.STOPPED)
+    tick(persistent.instance, InstigatorType.SCHEDULE, "nightly_maintenance", switch=undecided)
+    tick(persistent.instance, InstigatorType.SCHEDULE, "landing", TickStatus.FAILURE, switch=undecided)
+    told = look(persistent)
+    running = {key[2]: value for key, value in told.items() if key[0] == "qp_dagster_automation_running"}
+    assert running == {"new_objects": 1, "automation": 0, "nightly_maintenance": 1, "landing": 0}
 
 
 def test_what_cannot_be_looked_at_has_no_old_numbers_and_hides_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
