@@ -102,7 +102,8 @@ def run(name: str, options: str) -> dict[str, Any]:
 
 def parallel(workers: str, threads: str, runs: str) -> dict[str, Any]:
     """Wall seconds of EfficientSU2 runs of LiH on a warm pool, each from a seed of its own."""
-    from qpipe_resources.simulation_workers import Finished, SimulationTask, WorkerPool, simulate
+    from qpipe_resources.simulation_task import SimulationTask, simulate
+    from qpipe_resources.simulation_workers import Finished, WorkerPool
     from simulation.molecules import catalogue
     from simulation.options import VQEOptions
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from qpipe_assets.tables.decode import records_of
 from qpipe_resources.delivery import DeliveryError, StoreDelivery
 from qpipe_resources.object_layout import JSON, molecule_folder
 from qpipe_resources.object_store import ObjectStore
-from qpipe_resources.simulation_workers import Failed, Finished, SimulationTask, WorkerPool, simulate
+from qpipe_resources.simulation_task import SimulationTask
+from qpipe_resources.simulation_workers import Failed, Finished, WorkerPool, watched_pool
 from qpipe_resources.spark.source import SparkSource
 from qpipe_resources.spark.spread import attempt, spread
 from simulation.identity import experiment_id
@@ -106,4 +106,4 @@ class _RunAndLand:
 @functools.cache
 def _process() -> WorkerPool[SimulationTask, VQEDecoratedResult]:
     """The simulation's process of this executor's worker: what numpy reads at import is set there, one thread each."""
-    return WorkerPool[Any, Any](simulate, workers=1, threads=1)
+    return watched_pool(workers=1, threads=1)

@@ -30,7 +30,8 @@ from qpipe_resources.deployment import (
     SimulationWorkers,
     TableEngineResource,
 )
-from qpipe_resources.simulation_workers import Failed, Finished, SimulationTask, TimedOut, WorkerPool
+from qpipe_resources.simulation_task import SimulationTask
+from qpipe_resources.simulation_workers import Failed, Finished, TimedOut, WorkerPool
 from simulation.monitor_settings import MonitorSettingsError, load_monitor_settings
 from simulation.record import VQEDecoratedResult
 from simulation.runner import checkpoint_path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import closing
 from functools import partial
@@ -109,7 +110,7 @@ def simulate(
     """Run VQE on molecules and write their records."""
     from pydantic import ValidationError
 
-    from qpipe_resources.metrics_push import performance_monitor
+    from qpipe_resources.metrics_push import forget_machine, performance_monitor
 
     try:
         if dump_config and load_config:
@@ -138,7 +139,10 @@ def simulate(
     except (ValueError, RuntimeError, OSError) as error:
         refuse(str(error))
     with closing(target):
-        _run_all(molecules, config, target, monitor)
+        try:
+            _run_all(molecules, config, target, monitor)
+        finally:
+            forget_machine(config.monitoring, os.getpid())
 
 
 def _run_all(molecules: list[Molecule], config: RunConfig, target: Target, monitor: PerformanceMonitor | None) -> None:

@@ -18,7 +18,8 @@ from qpipe_resources.settings import load_settings
 
 if TYPE_CHECKING:
     from qpipe_resources.lakehouse import Lakehouse
-    from qpipe_resources.simulation_workers import SimulationTask, WorkerPool
+    from qpipe_resources.simulation_task import SimulationTask
+    from qpipe_resources.simulation_workers import WorkerPool
     from qpipe_resources.spark.source import SparkSource
     from simulation.record import VQEDecoratedResult
 

@@ -1,8 +1,9 @@
 """What runs push to a PushGateway: the machine's metrics while one goes on, its own when it is over.
 
 Every group of metrics has a key of its own, so that no process and no run overwrites another's. The machine's group is
-deleted when its run ends; results stay until `qpipe exporter` finds them stale. A gateway that is
-down never ends a run.
+of a process: it stays from one run to the next, however short they are, and is deleted by whoever sees the process end.
+Results, and the machine of a process whose end nobody saw, stay until `qpipe exporter` finds them stale. A gateway that
+is down never ends a run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from qpipe_resources.push_gateway import Group, Sample, offer
+from qpipe_resources.push_gateway import Group, Sample, offer, withdraw
 from simulation.metrics import metric_labels, run_metrics
 from simulation.molecules import Molecule, partition_key
 from simulation.monitor import Exporter, PerformanceMonitor, file_exporter
@@ -30,19 +31,32 @@ SYSTEM_JOB = "qp-sys"
 
 
 def performance_monitor(settings: MonitorSettings) -> PerformanceMonitor | None:
-    """A monitor for runs of this process, None where the settings do not want any.
+    """A monitor for the runs of this process, one after the other; None where the settings do not want any.
 
     Raises:
         OSError: the folder for its files cannot be made.
     """
     if not settings.enabled:
         return None
-    exporters = []
+    exporters: list[Exporter] = []
     if settings.writes_files:
         exporters.append(file_exporter(settings.folder))
     if settings.gateway is not None:
-        exporters.append(_system_exporter(settings.gateway, settings.container_type))
+        machine = _machine(settings.gateway, settings.container_type, os.getpid())
+        exporters.append(lambda snapshot: machine.push(_system_samples(snapshot)))
     return PerformanceMonitor(settings.interval, exporters, settings.container_type)
+
+
+def forget_machine(settings: MonitorSettings, process: int) -> None:
+    """Delete what a process of this machine has pushed of it, with a warning where that failed.
+
+    Args:
+        settings: Those that its runs were watched by.
+        process: Id of a process that has ended, or of this one, when it has no more runs.
+    """
+    if settings.enabled and settings.gateway is not None:
+        machine = _machine(settings.gateway, settings.container_type, process)
+        withdraw(settings.gateway, machine, f"the machine's metrics of process {process}")
 
 
 def push_run(record: VQEDecoratedResult, settings: MonitorSettings) -> bool:
@@ -83,6 +97,11 @@ def _system_samples(snapshot: SystemSnapshot) -> Iterable[Sample]:
     yield "qp_sys_cpu_load_1m", "Load average over one minute", {}, snapshot.cpu.load_1m
     yield "qp_sys_memory_percent", "Memory of the machine in use (percent)", {}, snapshot.memory.percent
     yield "qp_sys_memory_used_bytes", "Memory of the machine in use (bytes)", {}, snapshot.memory.used_bytes
+    container = snapshot.container
+    if container.memory_percent is not None:
+        used = container.memory_used_bytes
+        yield "qp_sys_container_memory_percent", "Memory in use of the container's limit", {}, container.memory_percent
+        yield "qp_sys_container_memory_used_bytes", "Memory of the container in use (bytes)", {}, used
     yield "qp_sys_uptime_seconds", "Age of the process (s)", {}, snapshot.process.uptime_seconds
     for gpu in snapshot.gpu:
         label = {"gpu": str(gpu.index)}
@@ -91,7 +110,6 @@ def _system_samples(snapshot: SystemSnapshot) -> Iterable[Sample]:
         yield "qp_sys_gpu_temperature_celsius", "Temperature of the GPU", label, gpu.temperature_celsius
 
 
-def _system_exporter(gateway: SecretStr, container_type: str) -> Exporter:
-    key = {"container_type": container_type, "instance": f"{host()}:{os.getpid()}"}
-    group = Group(gateway, f"{SYSTEM_JOB}-{container_type}", key)
-    return Exporter(lambda snapshot: group.push(_system_samples(snapshot)), group.delete)
+def _machine(gateway: SecretStr, container_type: str, process: int) -> Group:
+    key = {"container_type": container_type, "instance": f"{host()}:{process}"}
+    return Group(gateway, f"{SYSTEM_JOB}-{container_type}", key)

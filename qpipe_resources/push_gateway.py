@@ -76,16 +76,28 @@ def offer(gateway: SecretStr, group: Group, samples: Iterable[Sample], what: str
 
     Costs PUSH_SECONDS at most, and that once in REST_SECONDS, however many results a campaign has meanwhile.
     """
+    return _tried(gateway, lambda: group.push(samples), f"{what} were not pushed to")
+
+
+def withdraw(gateway: SecretStr, group: Group, what: str) -> bool:
+    """Delete a group that is swept some day if it stays: False where it does, with a warning that names `what`.
+
+    Costs what `offer` does.
+    """
+    return _tried(gateway, group.delete, f"{what} were not deleted from")
+
+
+def _tried(gateway: SecretStr, attempt: Callable[[], None], failure: str) -> bool:
     url = gateway.get_secret_value()
     if time.monotonic() < _resting_until.get(url, 0.0):
         return False
     try:
-        group.push(samples)
+        attempt()
     except Exception as error:  # a result is not lost because nobody takes its metrics
         _resting_until[url] = time.monotonic() + REST_SECONDS
         _log.warning(
-            "%s were not pushed to %s, which is left alone for %.0f s: %s: %s",
-            what,
+            "%s %s, which is left alone for %.0f s: %s: %s",
+            failure,
             without_credentials(url),
             REST_SECONDS,
             type(error).__name__,

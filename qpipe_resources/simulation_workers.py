@@ -7,6 +7,7 @@ import `simulation` and nothing of the orchestrator: spawning re-imports the par
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import math
@@ -24,14 +25,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from qpipe_resources.simulation_task import SimulationTask, forget_machine_of, simulate
+
 if TYPE_CHECKING:
-    from simulation.molecules import Molecule
-    from simulation.options import VQEOptions
     from simulation.record import VQEDecoratedResult
-    from simulation.recording import ScanPosition
 
 MAX_ATTEMPTS = 2
 """A task whose worker died is tried once more: the machine may have run out of memory because of another."""
@@ -50,22 +49,6 @@ _SIMULATION_MODULES = ("simulation.runner", "pyscf", "qiskit_aer")
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class SimulationTask:
-    """One VQE run: what to compute, the record to start from if it does, and what to note in its own.
-
-    `checkpoints` is the folder for the evaluations of a run that takes long; who lands the record removes its file.
-    """
-
-    molecule: Molecule
-    options: VQEOptions
-    dagster_run_id: str | None = None
-    campaign: str | None = None
-    scan: ScanPosition | None = None
-    previous: VQEDecoratedResult | None = None
-    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,34 +74,6 @@ class TimedOut(Failed[Task]):
     """A task whose process was ended because it took longer than it may."""
 
 
-def simulate(task: SimulationTask) -> VQEDecoratedResult:
-    """Compute one task (in a worker); watched and reported as the environment says (see `MonitorSettings`)."""
-    from qpipe_resources.metrics_push import performance_monitor, push_run
-    from simulation.monitor_settings import load_monitor_settings
-    from simulation.runner import VQERunner
-
-    monitoring = load_monitor_settings()
-    runner = VQERunner(
-        molecules=[task.molecule],
-        options=task.options,
-        dagster_run_id=task.dagster_run_id,
-        campaign=task.campaign,
-        scan=task.scan,
-        lookup=lambda _: _previous(task),
-        checkpoints=task.checkpoints,
-        monitor=performance_monitor(monitoring),
-    )
-    (record,) = runner.run()
-    push_run(record, monitoring)
-    return record
-
-
-def _previous(task: SimulationTask) -> VQEDecoratedResult:
-    if task.previous is None:
-        raise ValueError(f"experiment {task.options.previous}, from which the run starts, was not given")
-    return task.previous
-
-
 def default_workers(cores: int) -> int:
     """Processes for a machine with `cores`: half of them, at least one and at most eight.
 
@@ -133,14 +88,28 @@ def simulation_pool(workers: int | None) -> WorkerPool[SimulationTask, VQEDecora
     """The process-wide pool for VQE runs; it stays warm from one campaign to the next."""
     cores = len(os.sched_getaffinity(0))
     size = workers or default_workers(cores)
-    return WorkerPool(simulate, size, max(1, cores // size), preload=_SIMULATION_MODULES)
+    return watched_pool(size, max(1, cores // size), preload=_SIMULATION_MODULES)
+
+
+def watched_pool(
+    workers: int, threads: int, preload: Sequence[str] = ()
+) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
+    """A pool for VQE runs (see WorkerPool) that leaves nothing of its processes on a PushGateway at their end."""
+    pool = WorkerPool(simulate, workers, threads, preload, on_end=forget_machine_of)
+    atexit.register(pool.close)
+    return pool
 
 
 class WorkerPool(Generic[Task, Result]):
     """A pool of processes that apply one importable function to tasks."""
 
     def __init__(
-        self, function: Callable[[Task], Result], workers: int, threads: int, preload: Sequence[str] = ()
+        self,
+        function: Callable[[Task], Result],
+        workers: int,
+        threads: int,
+        preload: Sequence[str] = (),
+        on_end: Callable[[int], None] = lambda process: None,
     ) -> None:
         """Prepare a pool; processes start when they are needed.
 
@@ -149,11 +118,13 @@ class WorkerPool(Generic[Task, Result]):
             workers: processes at the same time, for one call of `run`.
             threads: what each may use for linear algebra and simulation.
             preload: modules that a worker imports as soon as it lives.
+            on_end: called when a process has ended, however it did, with its id.
         """
         self.workers = workers
         self.threads = threads
         self._function = function
         self._preload = tuple(preload)
+        self._on_end = on_end
         self._idle: deque[_Worker] = deque()
 
     def start(self) -> None:
@@ -225,13 +196,14 @@ class WorkerPool(Generic[Task, Result]):
                 return worker
 
     def _new_worker(self) -> _Worker:
-        return _Worker(self.threads, self._preload)
+        return _Worker(self.threads, self._preload, self._on_end)
 
 
 class _Worker:
     """One process and the parent's end of its pipe."""
 
-    def __init__(self, threads: int, preload: tuple[str, ...]) -> None:
+    def __init__(self, threads: int, preload: tuple[str, ...], on_end: Callable[[int], None]) -> None:
+        self._on_end = on_end
         context = multiprocessing.get_context("spawn")
         self.pipe, child_end = context.Pipe()
         self.process = context.Process(
@@ -273,6 +245,8 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+        assert self.process.pid is not None
+        self._on_end(self.process.pid)
 
 
 @dataclass(frozen=True)

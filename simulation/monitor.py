@@ -17,22 +17,15 @@ if TYPE_CHECKING:
 STOP_SECONDS = 0.4
 """How long stop() waits for what the background thread still has to do; what takes longer ends without it."""
 
+CPU_SECONDS = 1.0
+"""Least time that a percentage of the processors covers: over less, the kernel's clock of 10 ms makes noise of it."""
+
+Exporter = Callable[["SystemSnapshot"], None]
+"""Takes a snapshot somewhere; called with each one, in the monitor's own thread."""
+
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Exporter:
-    """Takes every snapshot somewhere; both functions are called in the monitor's own thread.
-
-    Args:
-        export: Called with each snapshot.
-        close: Called once, after the last one.
-    """
-
-    export: Callable[[SystemSnapshot], None]
-    close: Callable[[], None] = lambda: None
 
 
 def file_exporter(folder: Path) -> Exporter:
@@ -49,7 +42,7 @@ def file_exporter(folder: Path) -> Exporter:
         with path.open("x", encoding="utf-8") as file:
             file.write(snapshot.model_dump_json(indent=2))
 
-    return Exporter(write)
+    return write
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,8 @@ class PerformanceMonitor:
 
     For each run: `with monitor: ...`, then `performance_start`, `performance_end` and `summary` of that run. Whatever
     fails in it is logged once and goes no further. An engine that holds Python's global lock delays the snapshots in
-    between; start, end and the differences of their counters stay exact.
+    between; start, end and the differences of their counters stay exact. The percentage of the processors goes back to
+    a snapshot that is CPU_SECONDS old, an earlier run's if need be, and is None as long as there is none.
 
     Args:
         interval: Seconds between two snapshots in the background.
@@ -90,6 +84,7 @@ class PerformanceMonitor:
         self._exporters = tuple(exporters)
         self._container_type = container_type
         self._run: _Run | None = None
+        self._earlier = _Earlier()
         self._failed: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -108,7 +103,7 @@ class PerformanceMonitor:
         if self._run is not None and not self._run.stopping.is_set():
             raise RuntimeError("this PerformanceMonitor watches a run already: stop() it first, or make another one")
         run = self._run = _Run()
-        run.first = self._attempt("the first snapshot", partial(self._snapshot, run))
+        run.first = self._attempt("the first snapshot", self._snapshot)
         thread = threading.Thread(target=self._watch, args=(run,), name="performance-monitor", daemon=True)
         self._attempt("snapshots in the background", thread.start)
         run.thread = thread
@@ -118,7 +113,7 @@ class PerformanceMonitor:
         run = self._run
         if run is None or run.stopping.is_set():
             return
-        run.last = self._attempt("the last snapshot", partial(self._snapshot, run))
+        run.last = self._attempt("the last snapshot", self._snapshot)
         run.stopping.set()
         if run.thread is not None and run.thread.is_alive():
             run.thread.join(STOP_SECONDS)
@@ -143,22 +138,23 @@ class PerformanceMonitor:
         while not run.stopping.wait(self._interval):
             self._look(run)
         self._look(run)
-        for number, exporter in enumerate(self._exporters):
-            self._attempt(f"the end of export {number}", exporter.close)
 
     def _look(self, run: _Run) -> None:
         gpu = self._attempt("a reading of the GPUs", _read_gpus) or []
-        snapshot = self._attempt("a snapshot", partial(self._snapshot, run, gpu))
+        snapshot = self._attempt("a snapshot", partial(self._snapshot, gpu))
         if snapshot is None:
             return
         run.add(snapshot)
         for number, exporter in enumerate(self._exporters):
-            self._attempt(f"export {number}", partial(exporter.export, snapshot))
+            self._attempt(f"export {number}", partial(exporter, snapshot))
 
-    def _snapshot(self, run: _Run, gpu: Sequence[Gpu] = ()) -> SystemSnapshot:
+    def _snapshot(self, gpu: Sequence[Gpu] = ()) -> SystemSnapshot:
         from simulation.system_snapshot import system_snapshot
 
-        return system_snapshot(run.newest or run.first, gpu=list(gpu), container_type=self._container_type)
+        snapshot = system_snapshot(gpu=list(gpu), container_type=self._container_type)
+        earlier = self._earlier
+        self._earlier = earlier.followed_by(snapshot)
+        return snapshot.since(earlier.old_enough_for(snapshot))
 
     def _attempt(self, what: str, function: Callable[[], T]) -> T | None:
         """The function's value, or None where it failed, which is logged the first time."""
@@ -171,13 +167,29 @@ class PerformanceMonitor:
             return None
 
 
+@dataclass(frozen=True)
+class _Earlier:
+    """Two earlier snapshots, CPU_SECONDS apart at least, so that one is old enough however often there is another."""
+
+    older: SystemSnapshot | None = None
+    newer: SystemSnapshot | None = None
+
+    def old_enough_for(self, snapshot: SystemSnapshot) -> SystemSnapshot | None:
+        return self.newer if self._is_apart(snapshot) else self.older
+
+    def followed_by(self, snapshot: SystemSnapshot) -> _Earlier:
+        return _Earlier(self.newer, snapshot) if self._is_apart(snapshot) else self
+
+    def _is_apart(self, snapshot: SystemSnapshot) -> bool:
+        return self.newer is None or snapshot.monotonic_seconds - self.newer.monotonic_seconds >= CPU_SECONDS
+
+
 @dataclass
 class _Run:
     """One watched run, and what is kept of its snapshots in the background, of which there may be any number."""
 
     first: SystemSnapshot | None = None
     last: SystemSnapshot | None = None
-    newest: SystemSnapshot | None = None
     first_gpu: list[Gpu] = field(default_factory=list)
     newest_gpu: list[Gpu] = field(default_factory=list)
     snapshots: int = 0
@@ -189,7 +201,6 @@ class _Run:
     def add(self, snapshot: SystemSnapshot) -> None:
         used = [gpu.memory_used_bytes for gpu in snapshot.gpu if gpu.memory_used_bytes is not None]
         self.snapshots += 1
-        self.newest = snapshot
         self.first_gpu = self.first_gpu or snapshot.gpu
         self.newest_gpu = snapshot.gpu or self.newest_gpu
         self.peak_rss_bytes = max(self.peak_rss_bytes, snapshot.process.rss_bytes)

@@ -16,11 +16,12 @@ from simulation.provenance import host
 
 UNKNOWN_CONTAINER = "unknown"
 
+_CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_FILES = (
-    ("memory.current", "memory.max"),
-    ("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes"),
+    ("memory.current", "memory.max", "memory.stat", "inactive_file"),
+    ("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
-"""Used memory and its limit, in version 2 of control groups and in version 1, below /sys/fs/cgroup."""
+"""Used memory, its limit, what it consists of and there the file cache, in version 2 of control groups and in 1."""
 
 _NO_CGROUP_LIMIT = 2**60
 """Version 1 writes "no limit" as the largest multiple of a page."""
@@ -31,7 +32,7 @@ class _Part(BaseModel):
 
 
 class Cpu(_Part):
-    """Processors of the machine; `percent` is of the time since an earlier snapshot, None for the first one.
+    """Processors of the machine; `percent` is of the time since an earlier snapshot, None where there was none.
 
     `busy_seconds` and `total_seconds` are summed over all processors since the machine started.
     """
@@ -91,11 +92,21 @@ class Process(_Part):
 
 
 class Container(_Part):
-    """What this process runs in: the deployment's name for it and, from its control group, memory (bytes)."""
+    """What this process runs in: the deployment's name for it and, from its control group, memory (bytes).
+
+    The file cache that was not used lately is not in use: the kernel drops it before it kills for the limit.
+    """
 
     type: str
     memory_used_bytes: int | None
     memory_limit_bytes: int | None
+
+    @property
+    def memory_percent(self) -> float | None:
+        """Memory in use of what the limit allows (percent); None where there is no limit."""
+        if self.memory_used_bytes is None or not self.memory_limit_bytes:
+            return None
+        return 100 * self.memory_used_bytes / self.memory_limit_bytes
 
 
 class SystemSnapshot(_Part):
@@ -112,6 +123,13 @@ class SystemSnapshot(_Part):
     process: Process
     gpu: list[Gpu]
     container: Container
+
+    def since(self, before: SystemSnapshot | None) -> Self:
+        """The same with `cpu.percent` of the time since an earlier snapshot, where there is one."""
+        if before is None:
+            return self
+        cpu = self.cpu.model_copy(update={"percent": _busy_percent(before.cpu, self.cpu)})
+        return self.model_copy(update={"cpu": cpu})
 
 
 class Usage(_Part):
@@ -158,13 +176,10 @@ class Usage(_Part):
         )
 
 
-def system_snapshot(
-    since: SystemSnapshot | None = None, *, gpu: list[Gpu] | None = None, container_type: str = UNKNOWN_CONTAINER
-) -> SystemSnapshot:
+def system_snapshot(*, gpu: list[Gpu] | None = None, container_type: str = UNKNOWN_CONTAINER) -> SystemSnapshot:
     """A snapshot of now, in under a millisecond where `gpu` is given.
 
     Args:
-        since: An earlier snapshot; `cpu.percent` is of the time since it.
         gpu: GPU readings to put in; read here, which may take a second, when not given.
         container_type: The deployment's name for what this process runs in.
     """
@@ -174,7 +189,7 @@ def system_snapshot(
         timestamp=dt.datetime.now(dt.UTC),
         monotonic_seconds=time.monotonic(),
         host=host(),
-        cpu=_cpu(since.cpu if since else None),
+        cpu=_cpu(),
         memory=Memory(
             total_bytes=memory.total,
             used_bytes=memory.used,
@@ -204,12 +219,12 @@ def system_snapshot(
     )
 
 
-def _cpu(before: Cpu | None) -> Cpu:
+def _cpu() -> Cpu:
     times = psutil.cpu_times()._asdict()
     # Linux counts the time of guests in user and nice already.
     total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
     load = os.getloadavg()
-    now = Cpu(
+    return Cpu(
         percent=None,
         count=psutil.cpu_count() or 1,
         load_1m=load[0],
@@ -218,7 +233,6 @@ def _cpu(before: Cpu | None) -> Cpu:
         busy_seconds=total - times["idle"] - times.get("iowait", 0.0),
         total_seconds=total,
     )
-    return now if before is None else now.model_copy(update={"percent": _busy_percent(before, now)})
 
 
 def _busy_percent(before: Cpu, after: Cpu) -> float | None:
@@ -252,18 +266,27 @@ def _peak_rss() -> int | None:
 
 
 def _container(container_type: str) -> Container:
-    for used, limit in _CGROUP_FILES:
-        used_bytes = _cgroup_bytes(used)
+    for used, limit, stat, cache in _CGROUP_FILES:
+        used_bytes = _bytes_of(_cgroup_text(used))
         if used_bytes is not None:
-            return Container(type=container_type, memory_used_bytes=used_bytes, memory_limit_bytes=_cgroup_bytes(limit))
+            parts = dict(line.split() for line in _cgroup_text(stat).splitlines())
+            return Container(
+                type=container_type,
+                memory_used_bytes=max(0, used_bytes - int(parts.get(cache, 0))),
+                memory_limit_bytes=_bytes_of(_cgroup_text(limit)),
+            )
     return Container(type=container_type, memory_used_bytes=None, memory_limit_bytes=None)
 
 
-def _cgroup_bytes(name: str) -> int | None:
+def _cgroup_text(name: str) -> str:
     try:
-        text = (Path("/sys/fs/cgroup") / name).read_text().strip()
+        return (_CGROUP / name).read_text().strip()
     except OSError:  # no control group of this version
-        return None
+        return ""
+
+
+def _bytes_of(text: str) -> int | None:
+    """None for what says that there is no limit."""
     return int(text) if text.isdigit() and int(text) < _NO_CGROUP_LIMIT else None
 
 

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +20,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from qpipe_resources import push_gateway
-from qpipe_resources.metrics_push import performance_monitor, push_run
+from qpipe_resources.metrics_push import _system_samples, forget_machine, performance_monitor, push_run
 from simulation.monitor_settings import MonitorSettings, load_monitor_settings
 from simulation.provenance import host
 from simulation.record import VQEDecoratedResult
+from simulation.system_snapshot import Container, system_snapshot
+from tests.monitoring.servers import wait_for
 from tests.synthetic import plain_record
 
 
@@ -73,11 +77,16 @@ def record() -> VQEDecoratedResult:
     return VQEDecoratedResult.model_validate_json(json.dumps(plain_record(1)))
 
 
-def test_the_machines_metrics_are_pushed_under_a_key_of_this_process_and_deleted_at_the_end(gateway: Gateway) -> None:
-    with performance_monitor(settings(gateway.url)):
-        pass
+def test_the_machines_metrics_are_pushed_under_a_key_of_this_process_and_stay_from_run_to_run(gateway: Gateway) -> None:
+    watched = settings(gateway.url)
+    monitor = performance_monitor(watched)
+    for pushes in (2, 4):
+        with monitor:
+            pass
+        assert wait_for(lambda pushes=pushes: len(gateway.requests) == pushes)
+    forget_machine(watched, os.getpid())
     methods = [method for method, *_ in gateway.requests]
-    assert methods == ["PUT", "PUT", "DELETE"]
+    assert methods == ["PUT", "PUT", "PUT", "PUT", "DELETE"]
     (path,) = {path for _, path, *_ in gateway.requests}
     instance = f"{host()}:{os.getpid()}".replace(":", "%3A")
     assert path == f"/metrics/job/qp-sys-cpu/container_type/cpu/instance/{instance}"
@@ -89,6 +98,43 @@ def test_the_machines_metrics_are_pushed_under_a_key_of_this_process_and_deleted
     }
     assert "# TYPE qp_sys_memory_percent gauge" in gateway.requests[0][3]
     assert "# HELP qp_sys_memory_percent" in gateway.requests[0][3]
+
+
+def test_memory_of_a_container_is_pushed_beside_the_machines_where_it_has_a_limit() -> None:
+    snapshot = system_snapshot(gpu=[])
+    for limit, told in ((8000, (75.0, 6000)), (None, (None, None))):
+        container = Container(type="cpu", memory_used_bytes=6000, memory_limit_bytes=limit)
+        of = {name: value for name, *_, value in _system_samples(snapshot.model_copy(update={"container": container}))}
+        assert of["qp_sys_memory_percent"] == snapshot.memory.percent
+        assert (of.get("qp_sys_container_memory_percent"), of.get("qp_sys_container_memory_used_bytes")) == told
+
+
+CAMPAIGN = """
+from qpipe_resources.simulation_task import SimulationTask
+from qpipe_resources.simulation_workers import watched_pool
+from simulation.molecules import catalogue
+from simulation.options import VQEOptions
+
+pool = watched_pool(workers=1, threads=1)
+tasks = [SimulationTask(catalogue()["H2"], VQEOptions(seed=seed)) for seed in (1, 2)]
+print([type(outcome).__name__ for outcome in pool.run(tasks)], pool._idle[0].process.pid)
+"""
+
+
+def test_a_workers_machine_stays_on_the_gateway_from_run_to_run_and_goes_with_the_campaigns_process(
+    gateway: Gateway,
+) -> None:
+    asked = {"MONITORING_ENABLED": "true", "MONITORING_EXPORT_FORMAT": "prometheus", "PUSHGATEWAY_URL": gateway.url}
+    done = subprocess.run(
+        [sys.executable, "-c", CAMPAIGN], env=os.environ | asked, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes, worker = done.stdout.rsplit(maxsplit=1)
+    assert outcomes == "['Finished', 'Finished']"
+    of_machine = [(method, path) for method, path, *_ in gateway.requests if "/job/qp-sys" in path]
+    *before, last = (method for method, _ in of_machine)
+    assert (set(before), last) == ({"PUT"}, "DELETE")
+    assert {path.rsplit("%3A", 1)[-1] for _, path in of_machine} == {worker}
 
 
 def test_a_runs_metrics_have_all_names_and_labels(gateway: Gateway) -> None:
@@ -147,6 +193,9 @@ def test_a_gateway_that_is_down_ends_nothing(caplog: pytest.LogCaptureFixture) -
     with performance_monitor(settings(url)) as monitor:
         pass
     assert monitor.performance_end is not None
+    push_gateway._resting_until.clear()
+    forget_machine(settings(url), 7)
+    assert "the machine's metrics of process 7 were not deleted from" in caplog.text
     assert "refused" in caplog.text
 
 
@@ -169,9 +218,11 @@ def test_the_format_says_where_metrics_go(gateway: Gateway, tmp_path: Path) -> N
     assert not push_run(record(), settings(gateway.url, export_format="json"))
     with performance_monitor(settings(gateway.url, export_format="json", folder=folder)):
         pass
+    assert wait_for(lambda: len(list(folder.iterdir())) == 2)
     assert gateway.requests == []
-    assert len(list(folder.iterdir())) == 2
     with performance_monitor(settings(gateway.url, export_format="both", folder=folder)):
         pass
-    assert len(gateway.requests) == 3
-    assert len(list(folder.iterdir())) == 4
+    assert wait_for(lambda: len(gateway.requests) == 2 and len(list(folder.iterdir())) == 4)
+    forget_machine(settings(gateway.url, enabled=False), 7)
+    forget_machine(settings(gateway.url, export_format="json"), 7)
+    assert len(gateway.requests) == 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from jobs.exporter.automation import automation_metrics
+from jobs.exporter.automation import automation_metrics, declared_by
 from jobs.exporter.exporter import Exporter, Part, Sweeper
 from jobs.exporter.partitions import partition_metrics
 from jobs.exporter.runs import RunsMetrics
@@ -31,17 +31,17 @@ def build_exporter(
 
     Args:
         instance: Dagster's instance.
-        definitions: Whose jobs and assets to tell of.
+        definitions: Whose jobs, assets, sensors and schedules to tell of.
         sweeper: Who keeps the PushGateway free of stale groups, None where there is no gateway.
     """
     jobs = [job.name for job in definitions.resolve_all_job_defs()]
     graph = definitions.resolve_asset_graph()
     assets = sorted(graph.materializable_asset_keys)
     by_molecule = {key for key in assets if graph.get(key).partitions_def == molecule}
-    runs = RunsMetrics(instance, jobs)
+    runs, declared = RunsMetrics(instance, jobs), declared_by(definitions)
     parts: dict[str, Part] = {
         "runs": runs.collect,
-        "automation": lambda: automation_metrics(instance),
+        "automation": lambda: automation_metrics(instance, declared),
         "partitions": lambda: partition_metrics(instance, assets, by_molecule),
     }
     if sweeper is not None:

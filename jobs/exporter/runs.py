@@ -1,13 +1,15 @@
-"""Metrics of Dagster's runs: by job and status, the queue, how long the last one of each job and its steps took."""
+"""Metrics of Dagster's runs: by job and status, the queue, how each job's last ones ended and how long they took."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
 from dagster import DagsterRunStatus
 from prometheus_client.core import GaugeMetricFamily
+
+from qpipe_assets.partitions import PARTITION_TAG
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 _COUNTED = (
@@ -17,6 +19,8 @@ _COUNTED = (
     DagsterRunStatus.CANCELING,
     *ENDED,
 )
+LOOKED_AT = 100
+"""Runs of a job, the newest that have ended, among which each partition's last one is looked for."""
 
 
 class RunsMetrics:
@@ -57,7 +61,9 @@ class RunsMetrics:
 
     def _last_of_each_job(self) -> Iterator[GaugeMetricFamily]:
         ended = GaugeMetricFamily(
-            "qp_dagster_last_run_timestamp_seconds", "When the job's last run ended", labels=("dagster_job", "status")
+            "qp_dagster_last_run_timestamp_seconds",
+            "When the job's last run ended, of each partition where it has some",
+            labels=("dagster_job", "status", "partition"),
         )
         lasted = GaugeMetricFamily(
             "qp_dagster_last_run_duration_seconds", "How long the job's last run took", labels=("dagster_job",)
@@ -68,14 +74,17 @@ class RunsMetrics:
             labels=("dagster_job", "step"),
         )
         for job in self._jobs:
-            records = self._instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(ENDED)), limit=1)
-            if not records or (end := records[0].end_time) is None:
+            filters = dg.RunsFilter(job_name=job, statuses=list(ENDED))
+            newest_first = self._instance.get_run_records(filters, limit=LOOKED_AT)
+            for partition, record in _last_of_each_partition(newest_first).items():
+                if record.end_time is not None:
+                    ended.add_metric((job, record.dagster_run.status.value, partition), record.end_time)
+            if not newest_first or (end := newest_first[0].end_time) is None:
                 continue
-            (record,) = records
-            ended.add_metric((job, record.dagster_run.status.value), end)
-            if record.start_time is not None:
-                lasted.add_metric((job,), end - record.start_time)
-            for step, seconds in self._durations(job, record.dagster_run.run_id).items():
+            last = newest_first[0]
+            if last.start_time is not None:
+                lasted.add_metric((job,), end - last.start_time)
+            for step, seconds in self._durations(job, last.dagster_run.run_id).items():
                 steps.add_metric((job, step), seconds)
         yield from (ended, lasted, steps)
 
@@ -90,6 +99,14 @@ class RunsMetrics:
             }
             self._steps[job] = known = (run_id, durations)
         return known[1]
+
+
+def _last_of_each_partition(newest_first: Iterable[dg.RunRecord]) -> dict[str, dg.RunRecord]:
+    """By partition; what is of none, or of many at once, is under the empty text."""
+    last: dict[str, dg.RunRecord] = {}
+    for record in newest_first:
+        last.setdefault(record.dagster_run.tags.get(PARTITION_TAG, ""), record)
+    return last
 
 
 def _now() -> dt.datetime:

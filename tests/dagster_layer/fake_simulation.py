@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe_resources.simulation_workers import SimulationTask, WorkerPool
+from qpipe_resources.simulation_task import SimulationTask
+from qpipe_resources.simulation_workers import WorkerPool
 from simulation.identity import experiment_id
 from simulation.record import VQEDecoratedResult
 from tests.synthetic import plain_record

@@ -34,6 +34,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from jobs.exporter.assembly import build_exporter
 from jobs.exporter.exporter import Exporter, Sweeper, served
+from qpipe_assets.partitions import PARTITION_TAG
 from qpipe_resources.exporter_settings import ExporterSettings, ExporterSettingsError
 from simulation.molecules import catalogue
 from tests.dagster_layer.conftest import Deployment
@@ -43,6 +44,7 @@ REPOSITORY = RemoteRepositoryOrigin(
     ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="jobs.definitions"), location_name="qpipe"),
     "__repository__",
 )
+SUCCESS, FAILURE = dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE
 Seen = dict[tuple[str, ...], float]
 
 
@@ -57,10 +59,16 @@ def look(deployment: Deployment) -> Seen:
     return seen(exporter.collect())
 
 
-def tick(instance: dg.DagsterInstance, kind: InstigatorType, name: str, *statuses: TickStatus) -> None:
+def tick(
+    instance: dg.DagsterInstance,
+    kind: InstigatorType,
+    name: str,
+    *statuses: TickStatus,
+    switch: InstigatorStatus = InstigatorStatus.RUNNING,
+) -> None:
     """A sensor or schedule that the daemon knows, and its ticks, oldest first."""
     origin = RemoteInstigatorOrigin(REPOSITORY, name)
-    state = instance.add_instigator_state(InstigatorState(origin, kind, InstigatorStatus.RUNNING, KINDS[kind]))
+    state = instance.add_instigator_state(InstigatorState(origin, kind, switch, KINDS[kind]))
     for number, status in enumerate(statuses):
         moment = 1000.0 + number
         instance.create_tick(
@@ -88,12 +96,53 @@ def test_runs_are_counted_by_job_and_status_and_the_last_one_of_each_job_is_told
     assert told["qp_dagster_runs", "quantum_feature_processing", "SUCCESS"] == 1
     assert told["qp_dagster_runs", "maintenance", "FAILURE"] == 1
     assert told["qp_dagster_runs", "maintenance", "SUCCESS"] == 0
-    (ended,) = [value for key, value in told.items() if key[0] == "qp_dagster_last_run_timestamp_seconds"]
-    assert abs(time.time() - ended) < 120
+    assert (
+        abs(time.time() - told["qp_dagster_last_run_timestamp_seconds", "quantum_feature_processing", "SUCCESS", "LiH"])
+        < 120
+    )
     assert told["qp_dagster_last_run_duration_seconds", "quantum_feature_processing"] > 0
     steps = {key[2]: value for key, value in told.items() if key[0] == "qp_dagster_step_duration_seconds"}
     assert {"raw_vqe_objects", "normalized_tables"} <= set(steps)
     assert all(value > 0 for value in steps.values())
+
+
+def launched(deployment: Deployment, job: str, molecule: str = "", end: dg.DagsterEventType | None = None) -> None:
+    """A run that has started, and ended so."""
+    tags = {PARTITION_TAG: molecule} if molecule else {}
+    run = create_run_for_test(deployment.instance, job_name=job, status=DagsterRunStatus.STARTED, tags=tags)
+    if end is not None:
+        deployment.instance.report_dagster_event(dg.DagsterEvent(end.value, job), run.run_id)
+
+
+def last_runs(deployment: Deployment) -> set[tuple[str, ...]]:
+    """Job, status and partition."""
+    return {key[1:] for key in look(deployment) if key[0] == "qp_dagster_last_run_timestamp_seconds"}
+
+
+def test_no_other_partitions_run_hides_that_a_partitions_last_one_failed(persistent: Deployment) -> None:
+    job = "vqe_batch_generation"
+    launched(persistent, job, "N2", FAILURE)
+    launched(persistent, job, "N2", SUCCESS)
+    launched(persistent, job, "H2O", FAILURE)
+    launched(persistent, job, "LiH", SUCCESS)
+    launched(persistent, job, "H2O")
+    launched(persistent, "maintenance", end=SUCCESS)
+    launched(persistent, "maintenance", end=FAILURE)
+    assert last_runs(persistent) == {
+        (job, "SUCCESS", "N2"),
+        (job, "FAILURE", "H2O"),
+        (job, "SUCCESS", "LiH"),
+        ("maintenance", "FAILURE", ""),
+    }
+
+
+def test_a_failure_is_forgotten_when_many_later_runs_have_ended(
+    persistent: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.exporter.runs.LOOKED_AT", 2)
+    for end, molecule in ((FAILURE, "H2O"), (SUCCESS, "N2"), (SUCCESS, "LiH")):
+        launched(persistent, "vqe_batch_generation", molecule, end)
+    assert last_runs(persistent) == {("vqe_batch_generation", "SUCCESS", of) for of in ("N2", "LiH")}
 
 
 def test_the_queue_has_its_depth_and_the_age_of_its_oldest_run(persistent: Deployment) -> None:
@@ -145,6 +194,26 @@ def test_the_last_tick_that_ended_says_whether_a_sensor_works(persistent: Deploy
     assert told["qp_dagster_tick_timestamp_seconds", "sensor", "automation"] == 1000.5
     assert told["qp_dagster_automation_running", "schedule", "landing"] == 1
     assert told["qp_dagster_backfills_open",] == 0
+
+
+def test_what_the_code_no_longer_declares_is_not_told_of(persistent: Deployment) -> None:
+    tick(persistent.instance, InstigatorType.SENSOR, "gone", TickStatus.FAILURE)
+    tick(persistent.instance, InstigatorType.SCHEDULE, "removed", TickStatus.FAILURE)
+    tick(persistent.instance, InstigatorType.SENSOR, "landing", TickStatus.FAILURE)  # a schedule has this name
+    tick(persistent.instance, InstigatorType.SENSOR, "new_objects", TickStatus.SKIPPED)
+    told = {key[1:] for key in look(persistent) if key[0].startswith(("qp_dagster_tick_", "qp_dagster_automation_"))}
+    assert told == {("sensor", "new_objects")}
+
+
+def test_who_has_switched_nothing_has_what_the_code_switches_on(persistent: Deployment) -> None:
+    undecided = InstigatorStatus.DECLARED_IN_CODE
+    tick(persistent.instance, InstigatorType.SENSOR, "new_objects", TickStatus.SKIPPED, switch=undecided)
+    tick(persistent.instance, InstigatorType.SENSOR, "automation", switch=InstigatorStatus.STOPPED)
+    tick(persistent.instance, InstigatorType.SCHEDULE, "nightly_maintenance", switch=undecided)
+    tick(persistent.instance, InstigatorType.SCHEDULE, "landing", TickStatus.FAILURE, switch=undecided)
+    told = look(persistent)
+    running = {key[2]: value for key, value in told.items() if key[0] == "qp_dagster_automation_running"}
+    assert running == {"new_objects": 1, "automation": 0, "nightly_maintenance": 1, "landing": 0}
 
 
 def test_what_cannot_be_looked_at_has_no_old_numbers_and_hides_nothing_else(caplog: pytest.LogCaptureFixture) -> None:

@@ -120,6 +120,26 @@ def test_a_task_that_takes_longer_than_it_may_loses_its_process_and_the_others_g
     assert not all(psutil.pid_exists(process) for process in (first, second))
 
 
+def test_who_asked_is_told_of_each_process_that_has_ended_however_it_did(tmp_path: Path) -> None:
+    ended: list[int] = []
+
+    def note(process: int) -> None:
+        assert not psutil.pid_exists(process)
+        ended.append(process)
+
+    pool = WorkerPool(tasks.die_once, workers=1, threads=1, on_end=note)
+    list(pool.run([str(tmp_path / "marker")]))
+    (died,) = ended
+    survivor = pool._idle[0].process.pid
+    pool._function = tasks.nap
+    list(pool.run([600.0], seconds=0.5))
+    assert ended == [died, survivor]
+    pool.start()
+    idle = pool._idle[0].process.pid
+    pool.close()
+    assert ended == [died, survivor, idle]
+
+
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (64, 8)])
 def test_half_the_cores_compute_but_at_most_eight(cores: int, workers: int) -> None:
     assert default_workers(cores) == workers

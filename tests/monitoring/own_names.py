@@ -14,7 +14,7 @@ from qpipe_resources.metrics_push import _system_samples
 from simulation.gpu_readings import Gpu
 from simulation.metrics import run_metrics
 from simulation.record import VQEDecoratedResult
-from simulation.system_snapshot import system_snapshot
+from simulation.system_snapshot import Container, system_snapshot
 from tests.synthetic import plain_record
 
 DONE = LaneCounts("cpu", done=3, failed=1, pending=4, in_progress=2, infeasible=1, last_completion=1.0e9)
@@ -33,7 +33,8 @@ def pushed_names() -> set[str]:
     """What runs and campaigns push."""
     snapshot = system_snapshot()
     gpu = Gpu.model_construct(index=0, percent=1.0, memory_used_bytes=1, temperature_celsius=1.0)
-    system = _system_samples(snapshot.model_copy(update={"gpu": [gpu]}))
+    container = Container(type="cpu", memory_used_bytes=1, memory_limit_bytes=2)
+    system = _system_samples(snapshot.model_copy(update={"gpu": [gpu], "container": container}))
     batch = batch_samples([DONE])
     return set(run_metrics(record())) | {name for samples in (system, batch) for name, *_ in samples}
 

@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -118,6 +119,14 @@ def prometheus(folder: Path, targets: Mapping[str, str], every: str = "1s") -> I
         server = Prometheus(port, process)
         wait_for(lambda: server.get("/api/v1/status/buildinfo"))
         yield server
+
+
+def let_monitors_end() -> None:
+    """Wait for what the monitors of runs that are over still push in the background."""
+    for thread in threading.enumerate():
+        if thread.name == "performance-monitor":
+            thread.join(START_SECONDS)
+            assert not thread.is_alive()
 
 
 def wait_for(probe: Callable[[], Any], seconds: float = START_SECONDS) -> Any:

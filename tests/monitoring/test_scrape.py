@@ -18,10 +18,10 @@ from deploy.monitoring.dashboards import DASHBOARDS
 from deploy.monitoring.expressions import metric_names
 from qpipe_resources.batch_metrics import LaneCounts, push_batch
 from qpipe_resources.exporter_settings import ExporterSettings
-from qpipe_resources.metrics_push import performance_monitor, push_run
+from qpipe_resources.metrics_push import forget_machine, performance_monitor, push_run
 from qpipe_resources.push_gateway import delete_stale
 from tests.monitoring.own_names import pushed_names, record
-from tests.monitoring.servers import MONITORING, Prometheus, PushGateway, prometheus, wait_for
+from tests.monitoring.servers import MONITORING, Prometheus, PushGateway, let_monitors_end, prometheus, wait_for
 
 pytestmark = pytest.mark.prometheus
 
@@ -73,13 +73,17 @@ def test_every_metric_of_a_finished_campaign_is_scraped_with_its_labels_and_goes
 ) -> None:
     (tmp_path / "prometheus").mkdir()
     with prometheus(tmp_path / "prometheus", {"pushgateway": gateway.address}) as server:
-        with performance_monitor(gateway.settings(interval=0.5)):
+        watched = gateway.settings(interval=0.5)
+        with performance_monitor(watched):
             assert push_run(record(1), gateway.settings())
             assert push_run(record(2, "LiH"), gateway.settings())
             assert push_batch("1", [CPU], gateway.settings())
             for name in [*(f"qp_sys_{name}" for name in SYSTEM_NAMES), *(f"qp_vqe_{name}" for name in RUN_NAMES)]:
                 assert wait_for(lambda name=name: server.query(name)), name
             assert labels_of(server, "qp_sys_cpu_load_1m").keys() >= {"container_type", "instance"}
+
+        let_monitors_end()
+        forget_machine(watched, os.getpid())
 
         for name in RUN_NAMES:
             assert labels_of(server, f"qp_vqe_{name}").keys() >= RUN_LABELS, name
@@ -89,7 +93,7 @@ def test_every_metric_of_a_finished_campaign_is_scraped_with_its_labels_and_goes
         for name in BATCH_NAMES:
             lane = set() if name == "total" else {"lane"}
             assert labels_of(server, f"qp_batch_{name}").keys() >= {"tier", *lane}, name
-        assert {name for name in pushed_names() if "gpu" not in name} == {
+        assert {name for name in pushed_names() if "gpu" not in name and "container" not in name} == {
             *(f"qp_vqe_{name}" for name in RUN_NAMES),
             *(f"qp_sys_{name}" for name in SYSTEM_NAMES),
             *(f"qp_batch_{name}" for name in (*BATCH_NAMES, "infeasible")),
@@ -100,7 +104,7 @@ def test_every_metric_of_a_finished_campaign_is_scraped_with_its_labels_and_goes
         accurate = wait_for(lambda: server.query("qpipe:chemically_accurate:ratio"))
         assert {one["metric"]["molecule"]: float(one["value"][1]) for one in accurate} == {"H2": 1.0, "LiH": 1.0}
 
-        assert wait_for(lambda: not server.query("qp_sys_cpu_percent")), "the machine's metrics end with its runs"
+        assert wait_for(lambda: not server.query("qp_sys_cpu_percent")), "the machine's metrics end with its process"
         delete_stale(gateway.secret_url, ExporterSettings().lifetimes, time.time() + 4000)
         assert wait_for(lambda: not server.query("qp_vqe_minimum_energy"))
         assert server.query("qp_batch_total"), "a campaign's counts live on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from simulation import gpu_readings
-from simulation.monitor import STOP_SECONDS, Exporter, PerformanceMonitor, file_exporter
+from simulation.monitor import CPU_SECONDS, STOP_SECONDS, PerformanceMonitor, file_exporter
 from simulation.monitor_settings import MonitorSettingsError, load_monitor_settings, without_credentials
 from simulation.system_snapshot import SystemSnapshot, Usage, system_snapshot
 
@@ -57,29 +58,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_snapshot_agrees_with_the_kernel() -> None:
-    snapshot = system_snapshot()
-    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    assert snapshot.memory.total_bytes == 1024 * int(meminfo["MemTotal"].split()[0])
-    assert snapshot.cpu.count == os.cpu_count()
-    assert snapshot.cpu.percent is None, "there was no earlier snapshot to compare with"
-    assert snapshot.cpu.load_1m == pytest.approx(os.getloadavg()[0], abs=0.5)
-    assert snapshot.process.pid == os.getpid()
-    assert snapshot.process.rss_bytes <= snapshot.process.peak_rss_bytes
-    assert snapshot.process.cpu_seconds == pytest.approx(time.process_time(), abs=0.5)
-    assert snapshot.timestamp.utcoffset().total_seconds() == 0
-
-
-def test_a_snapshot_survives_json() -> None:
-    snapshot = system_snapshot()
-    assert SystemSnapshot.model_validate_json(snapshot.model_dump_json()) == snapshot
-
-
 def test_usage_is_what_happened_between_two_snapshots(tmp_path: Path) -> None:
     before = system_snapshot()
     burn(0.3)
     ballast = bytearray(os.urandom(64 * MEBIBYTE))
-    after = system_snapshot(before)
+    after = system_snapshot().since(before)
     usage = Usage.between(before, after)
     assert 0.28 <= usage.process_cpu_seconds <= usage.seconds + 0.02
     assert usage.process_cores == pytest.approx(usage.process_cpu_seconds / usage.seconds)
@@ -146,7 +129,7 @@ def test_the_peak_of_memory_is_found_between_snapshots() -> None:
 
 def test_it_looks_again_every_interval_in_the_background() -> None:
     seen: list[SystemSnapshot] = []
-    with PerformanceMonitor(interval=0.05, exporters=[Exporter(seen.append)]) as monitor:
+    with PerformanceMonitor(interval=0.05, exporters=[seen.append]) as monitor:
         time.sleep(0.5)
     assert 2 <= len(seen) <= 13
     assert monitor.summary.snapshots == len(seen)
@@ -155,9 +138,43 @@ def test_it_looks_again_every_interval_in_the_background() -> None:
     assert all(snapshot.cpu.percent is None or 0 <= snapshot.cpu.percent <= 100 for snapshot in seen)
 
 
+class HalfBusy:
+    """A machine whose processors are half in use, at a moment that the test says."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._like = system_snapshot(gpu=[])
+
+    def __call__(self, **_: object) -> SystemSnapshot:
+        cpu = self._like.cpu.model_copy(
+            update={"busy_seconds": self.seconds, "total_seconds": 2 * self.seconds, "percent": None}
+        )
+        return self._like.model_copy(update={"cpu": cpu, "monotonic_seconds": self.seconds})
+
+
+@pytest.mark.parametrize("run_seconds", [0.01, 0.4, 0.999, 40.0])
+def test_a_percentage_covers_a_second_at_least_of_this_run_and_those_before(
+    run_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = HalfBusy()
+    monkeypatch.setattr("simulation.system_snapshot.system_snapshot", machine)
+    seen: queue.Queue[SystemSnapshot] = queue.Queue()
+    monitor = PerformanceMonitor(interval=3600, exporters=[seen.put])
+    looks = []
+    for _ in range(8 + int(CPU_SECONDS / run_seconds)):
+        with monitor:
+            looks.append(seen.get(timeout=60))
+            machine.seconds += run_seconds
+        looks.append(seen.get(timeout=60))
+    for look in looks:
+        expected = None if look.monotonic_seconds < CPU_SECONDS else pytest.approx(50.0)
+        assert look.cpu.percent == expected, look.monotonic_seconds
+    assert looks[-1].cpu.percent is not None
+
+
 def test_stop_does_not_wait_for_the_interval_nor_for_an_exporter_that_hangs() -> None:
     released = threading.Event()
-    for exporter in (Exporter(lambda _: None), Exporter(lambda _: released.wait(60) and None)):
+    for exporter in (lambda _: None, lambda _: released.wait(60) and None):
         monitor = PerformanceMonitor(interval=86_400, exporters=[exporter])
         began = time.monotonic()
         monitor.start()
@@ -172,7 +189,7 @@ def test_failures_end_nothing_and_are_logged_once(caplog: pytest.LogCaptureFixtu
         raise OSError("disk full")
 
     good: list[SystemSnapshot] = []
-    with PerformanceMonitor(interval=0.02, exporters=[Exporter(refuse), Exporter(good.append)]):
+    with PerformanceMonitor(interval=0.02, exporters=[refuse, good.append]):
         time.sleep(0.2)
     assert len(good) > 3
     (warning,) = warnings(caplog)
@@ -184,7 +201,7 @@ def test_a_gpu_program_that_fails_leaves_the_rest_of_the_snapshots(
 ) -> None:
     nvidia_smi("exit 9")
     seen: list[SystemSnapshot] = []
-    with PerformanceMonitor(interval=0.02, exporters=[Exporter(seen.append)]) as monitor:
+    with PerformanceMonitor(interval=0.02, exporters=[seen.append]) as monitor:
         time.sleep(0.2)
     assert len(seen) > 2
     assert json.loads(monitor.performance_end)["gpu"] == []

@@ -11,7 +11,8 @@ import pytest
 from qpipe_assets.spark_runs import Landed, SparkRuns
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import open_installation
-from qpipe_resources.simulation_workers import Failed, SimulationTask
+from qpipe_resources.simulation_task import SimulationTask
+from qpipe_resources.simulation_workers import Failed
 from qpipe_resources.spark.session import open_spark
 from qpipe_resources.spark.settings import SparkSettings
 from simulation.molecules import catalogue

@@ -64,8 +64,19 @@ PLATFORM = Dashboard(
                 Panel("Open backfills", [Query("qp_dagster_backfills_open", "backfills")], kind="stat"),
                 Panel(
                     "Last end of each job",
-                    [Query("time() - qp_dagster_last_run_timestamp_seconds", "{{dagster_job}} {{status}}")],
+                    [Query("time() - max by (dagster_job) (qp_dagster_last_run_timestamp_seconds)", "{{dagster_job}}")],
                     "s",
+                ),
+                Panel(
+                    "Last run failed",
+                    [
+                        Query(
+                            'time() - qp_dagster_last_run_timestamp_seconds{status="FAILURE"}',
+                            "{{dagster_job}} {{partition}}",
+                        )
+                    ],
+                    "s",
+                    kind="table",
                 ),
             ),
         ),

@@ -50,6 +50,8 @@ VQE = Dashboard(
                 Panel("Load, one minute", _machine("cpu_load_1m")),
                 Panel("Memory", _machine("memory_percent"), "percent", limit=95),
                 Panel("Memory in use", _machine("memory_used_bytes"), "bytes"),
+                Panel("Memory of its limit, in a container", _machine("container_memory_percent"), "percent", limit=95),
+                Panel("Memory in use, in a container", _machine("container_memory_used_bytes"), "bytes"),
                 Panel("Age of the process", _machine("uptime_seconds"), "s"),
                 Panel("GPU in use", _machine("gpu_percent"), "percent"),
                 Panel("GPU memory", _machine("gpu_memory_used_bytes"), "bytes"),
