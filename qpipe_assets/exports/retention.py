@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qpipe_assets.exports.latest import names, version_named
+from qpipe_assets.exports.latest import manifest_named, names
 from qpipe_assets.exports.manifest import Manifest, folder_of, manifest_path
 from qpipe_assets.exports.target import ExportTarget
 
@@ -25,7 +25,7 @@ class Removal:
 def keep_newest(target: ExportTarget, count: int, latest: str) -> Removal:
     """Remove all versions but the newest `count`, of which `latest` always is one."""
     begun = names(target)
-    complete = [found.manifest for name in begun if (found := version_named(target, name))]
+    complete = [manifest for name in begun if (manifest := manifest_named(target, name))]
     newest = sorted(complete, key=lambda manifest: (manifest.version == latest, manifest.created_at), reverse=True)
     for manifest in newest[count:]:
         target.write(_retired(manifest.version), manifest.as_json())

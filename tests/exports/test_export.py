@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from qpipe_assets.exports.request import ExportRequest
 from qpipe_assets.exports.splits import parse_rule
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
-from tests.exports.conftest import MOLECULES, bring_in, export_to
+from tests.exports.conftest import MOLECULES, bring_in, export_to, fill
 from tests.exports.contents import files, rows, source_rows
 from tests.tables.protocol import land
 
@@ -152,6 +153,50 @@ def test_splits_are_in_the_manifest_and_stay_when_a_molecule_is_added(own: Insta
     assert after["LiH"] == "test"
     for file in second.manifest.data_files:
         assert file.split == after[str(file.molecule)]
+
+
+def split_of(export: Export) -> dict[str, str]:
+    """Molecule -> split in the latest version."""
+    latest = latest_version(export.target)
+    assert latest is not None
+    return {molecule: split for split, members in latest.manifest.splits.items() for molecule in members}
+
+
+@pytest.mark.parametrize("keep", [None, 1])
+def test_a_molecule_that_one_version_lacks_comes_back_to_its_split(
+    tmp_path: Path, folder: Path, keep: int | None
+) -> None:
+    own = fill(tmp_path, ["BH", "H2", "HeH+", "LiH"])
+    export = export_to(folder, own)
+    request = ExportRequest(splits=parse_rule("train=0.5,test=0.5"))
+    export.run(request, keep=keep)
+    before = split_of(export)
+    # A newcomer would take its place: without a memory BH comes back to the other split.
+    assert before["BH"] == "test"
+    own.ingest().run("BH", rebuild=True)
+    export.run(request, keep=keep)
+    assert split_of(export) == {molecule: split for molecule, split in before.items() if molecule != "BH"}
+    own.ml_features().run("BH")
+    bring_in(own, "N2", range(1))
+    export.run(request, keep=keep)
+    after = split_of(export)
+    assert {molecule: after[molecule] for molecule in before} == before
+
+
+def test_an_export_of_an_older_tag_moves_no_molecule(tmp_path: Path, folder: Path) -> None:
+    own = fill(tmp_path, ["BH", "LiH"])
+    old = own.lakehouse.version("ml_run_summary")
+    [tag] = [t for t, r in old.table.refs().items() if t != "main" and r.snapshot_id == old.snapshot.snapshot_id]
+    for molecule in ("HeH+", "N2"):
+        bring_in(own, molecule, range(1))
+    export = export_to(folder, own)
+    request = ExportRequest(splits=parse_rule("train=0.5,test=0.5"))
+    export.run(request)
+    before = split_of(export)
+    export.run(dataclasses.replace(request, version=tag), keep=1)
+    assert split_of(export) == {molecule: before[molecule] for molecule in ("BH", "LiH")}
+    export.run(request)
+    assert split_of(export) == before
 
 
 def test_the_manifest_says_rows_snapshots_tags_columns_with_units_and_checksums(
