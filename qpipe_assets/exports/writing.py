@@ -173,7 +173,8 @@ class VersionWriter:
             split_rule=plan.request.splits,
             divided=plan.divided,
             batches=plan.selection.batches,
-            batches_left_out=plan.selection.left_out,
+            batches_left_out=plan.selection.unfinished,
+            waiting=plan.selection.waiting,
             documents=tuple(documents),
         )
 

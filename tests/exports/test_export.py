@@ -11,10 +11,13 @@ import pytest
 
 from qpipe_assets.exports.export import Export
 from qpipe_assets.exports.latest import latest_version
+from qpipe_assets.exports.manifest import Increment
 from qpipe_assets.exports.request import ExportRequest
+from qpipe_assets.exports.selection import select
 from qpipe_assets.exports.splits import parse_rule
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
+from qpipe_resources.table_version import TableVersion
 from tests.exports.conftest import MOLECULES, bring_in, export_to, fill
 from tests.exports.contents import files, rows, source_rows
 from tests.tables.protocol import land
@@ -96,6 +99,82 @@ def test_a_molecule_that_a_rebuild_has_deleted_from_one_table_is_left_out_of_all
     outcome = export_to(folder, own).run(REQUEST)
     assert outcome.batches_left_out == 1
     assert {row["molecule"] for found in rows(folder / "demo").values() for row in found} == {"LiH"}
+
+
+def waiting(export: Export, request: ExportRequest = REQUEST) -> list[str]:
+    """Molecules that an export tells to wait, by its outcome, its manifest and its datasheet."""
+    outcome = export.run(request)
+    latest = latest_version(export.target)
+    assert latest is not None and list(latest.manifest.waiting) == outcome.waiting
+    text = export.target.read(f"versions/{outcome.version}/README.md").decode()
+    assert ("was not finished when" in text) == bool(outcome.waiting)
+    assert all(molecule in text for molecule in outcome.waiting)
+    return outcome.waiting
+
+
+def test_a_molecule_that_is_being_rebuilt_is_told_until_its_rows_are_back(own: Installation, folder: Path) -> None:
+    export = export_to(folder, own)
+    assert waiting(export) == []
+    own.ledger.request_rebuild("H2")
+    assert waiting(export_to(folder / "asked", own)) == ["H2"]
+    own.ingest().run("H2")
+    assert waiting(export) == ["H2"]
+    assert {row["molecule"] for found in rows(folder / "demo").values() for row in found} == {"LiH"}
+    own.ml_features().run("H2")
+    assert waiting(export) == []
+
+
+def test_a_molecule_that_a_rebuild_has_forgotten_and_nobody_claimed_yet_is_told(
+    own: Installation, folder: Path
+) -> None:
+    rebuild = own.ledger.request_rebuild("H2")
+    for table in schemas.ALL:
+        own.lakehouse.delete_molecule(table.name, "H2", rebuild, lambda: True)
+    own.ledger.finish_rebuild(rebuild, "H2")
+    assert waiting(export_to(folder, own)) == ["H2"]
+
+
+def test_a_molecule_waits_only_for_the_tables_that_are_exported(own: Installation, folder: Path) -> None:
+    land(own, [5], "H2")
+    own.ingest().run("H2")
+    assert waiting(export_to(folder, own, "raw"), ExportRequest(tables=("vqe_results",))) == []
+    assert waiting(export_to(folder, own)) == ["H2"]
+
+
+def test_nothing_waits_as_of_an_older_version(own: Installation, folder: Path) -> None:
+    version = own.lakehouse.version("ml_run_summary").snapshot
+    assert version is not None
+    own.ledger.request_rebuild("H2")
+    request = ExportRequest(tables=("ml_run_summary",), version=str(version.snapshot_id))
+    assert waiting(export_to(folder, own), request) == []
+
+
+def test_what_begins_or_ends_while_the_tables_versions_are_chosen_is_told(
+    own: Installation, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(own, [5], "H2")
+    own.ingest().run("H2")
+    choose = own.lakehouse.version
+
+    def meanwhile(name: str, asked: str | None) -> TableVersion:
+        monkeypatch.setattr(own.lakehouse, "version", choose)
+        found = choose(name, asked)
+        own.ml_features().run("H2")
+        own.ledger.request_rebuild("LiH")
+        return found
+
+    monkeypatch.setattr(own.lakehouse, "version", meanwhile)
+    assert select(own.lakehouse, own.ledger, schemas.ML_NAMES, None, Increment(), 1).waiting == ("H2", "LiH")
+
+
+def test_batches_that_a_rebuild_withdrew_are_left_out_and_not_told(own: Installation, folder: Path) -> None:
+    own.ingest().run("H2", rebuild=True)
+    own.ml_features().run("H2")
+    export = export_to(folder, own)
+    outcome = export.run(ExportRequest(tables=("processing_metadata", "vqe_results")))
+    assert (outcome.batches_left_out, outcome.rows) == (0, {"processing_metadata": 2, "vqe_results": 4})
+    latest = latest_version(export.target)
+    assert latest is not None and latest.manifest.batches_left_out == ()
 
 
 def test_a_batch_without_rows_in_one_table_is_exported(own: Installation, folder: Path) -> None:
