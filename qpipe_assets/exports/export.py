@@ -94,7 +94,7 @@ class Export:
                 writer = VersionWriter(plan, self.target, lakehouse, settings.transfers, self.progress)
                 manifest, tally = writer.write(), writer.tally
             point_to(self.target, manifest)
-            removed = keep_newest(self.target, keep, manifest.version) if keep else None
+            removed = keep_newest(self.target, lakehouse, keep, manifest.version) if keep else None
         return self._outcome(plan, tally, removed)
 
     @contextmanager

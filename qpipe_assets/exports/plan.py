@@ -9,7 +9,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from qpipe_assets.exports.latest import Version, latest_version, manifest_named, names, version_named
-from qpipe_assets.exports.manifest import DATA, LAYOUT, Increment, Unit, folder_of
+from qpipe_assets.exports.manifest import DATA, LAYOUT, Increment, Manifest, Unit, folder_of
+from qpipe_assets.exports.origin import own_tables, strange_tables
 from qpipe_assets.exports.request import ExportRefusedError, ExportRequest, Format
 from qpipe_assets.exports.selection import ChosenTable, Selection, Source, select
 from qpipe_assets.exports.splits import SplitRule, SplitsRefusedError, divide, with_absent
@@ -18,6 +19,8 @@ from qpipe_assets.tables.installation import Installation
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
+
+    from qpipe_resources.lakehouse import Lakehouse
 
 _DIGITS = 12
 
@@ -88,7 +91,8 @@ def make_plan(installation: Installation, target: ExportTarget, request: ExportR
     latest = latest_version(target)
     known = latest.increment if latest else Increment()
     selection = select(installation.lakehouse, installation.ledger, request.tables, request.version, known, readers)
-    _check_origin(target, latest, selection)
+    if latest:
+        _check_origin(target, latest.manifest, installation.lakehouse)
     splits, divided = _splits(request, selection, target)
     base_url = f"{request.base_url}/{target.dataset}" if request.base_url else target.url
     digest = _digest(request, selection, divided, base_url)
@@ -115,15 +119,14 @@ def make_plan(installation: Installation, target: ExportTarget, request: ExportR
     )
 
 
-def _check_origin(target: ExportTarget, latest: Version | None, selection: Selection) -> None:
+def _check_origin(target: ExportTarget, latest: Manifest, lakehouse: Lakehouse) -> None:
     """An export that fell into another installation's dataset would make its own data the latest there."""
-    theirs = {table.name: table.source_uuid for table in latest.manifest.tables} if latest else {}
-    for table in selection.tables:
-        if theirs.get(table.name, table.uuid) != table.uuid:
-            raise ExportRefusedError(
-                f"{target.url} holds exports of another table {table.name} ({theirs[table.name]}, here {table.uuid}): "
-                "choose another dataset or target, or empty that one"
-            )
+    own = own_tables(lakehouse, [latest])
+    for table in strange_tables(latest, own):
+        raise ExportRefusedError(
+            f"{target.url} holds exports of another table {table.name} ({table.source_uuid}, here {own[table.name]}): "
+            "choose another dataset or target, or empty that one"
+        )
 
 
 def _splits(
