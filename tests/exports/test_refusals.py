@@ -84,6 +84,8 @@ def test_a_target_that_cannot_be_written_is_told_before_any_work(export: Export,
         ("s3://B", "demo", "expected s3://bucket/prefix"),
         ("/tmp/a#b", "demo", "expected a path without #"),
         ("{home}/features/mine", "demo", "this installation's own"),
+        ("{home}", "features", "this installation's own"),
+        ("{home}", "raw-results", "this installation's own"),
         ("/tmp", "../demo", "expected letters, digits"),
     ],
 )
