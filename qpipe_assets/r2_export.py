@@ -50,7 +50,7 @@ def r2_export(
     """Write what is new as plain Parquet, with a manifest, a datasheet and Iceberg metadata of its own.
 
     Where no target is named there is nothing to do, so that it may be selected with the tables that it depends on;
-    the job r2_sync, which asks for nothing else, is refused.
+    the job r2_sync, which asks for nothing else, is refused. A dry run is an observation, no materialization.
     """
     from qpipe_assets.exports.export import Export
     from qpipe_assets.exports.progress import each_tenth
@@ -83,7 +83,11 @@ def r2_export(
         export = Export(installation, target, settings, each_tenth(progress))
         outcome = export.run(request, dry_run=config.dry_run, keep=config.keep or None)
         facts = dataclasses.asdict(outcome)
-        if config.verify and not config.dry_run:
+        if config.dry_run:
+            # With an output the asset would be as new as the tables.
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=facts))
+            return
+        if config.verify:
             facts["damaged"] = verify(target, settings.checkers).damaged
             if facts["damaged"]:
                 raise dg.Failure(f"{target.url}, version {outcome.version}: damaged files", metadata=facts)

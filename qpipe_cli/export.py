@@ -129,6 +129,7 @@ def _tell(outcome: Outcome, form: Form, dry_run: bool) -> None:
         "new": outcome.new,
         "batches": outcome.batches,
         "batches_left_out": outcome.batches_left_out,
+        "waiting": outcome.waiting if form is Form.JSON else ", ".join(outcome.waiting),
         "rows": outcome.rows if form is Form.JSON else ", ".join(f"{name} {n}" for name, n in outcome.rows.items()),
         "rows_written": outcome.rows_written,
         "files_written": outcome.files_written,
@@ -150,6 +151,12 @@ def _tell(outcome: Outcome, form: Form, dry_run: bool) -> None:
         print(
             f"{outcome.batches_left_out} batches are left out: only some of the tables have them so far; the next "
             "export takes them",
+            file=sys.stderr,
+        )
+    if outcome.waiting:
+        print(
+            f"rows of {', '.join(outcome.waiting)} may be missing: an ingest, a rebuild or a table is not finished; a "
+            "later export takes them",
             file=sys.stderr,
         )
 

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,10 +230,18 @@ def _key(name: str) -> sa.Function[int]:
 def lock_across_processes(engine: Engine, name: str, file: Path | None) -> Iterator[None]:
     """Hold the lock of this name, of all processes on the same database; it goes with the process that holds it.
 
+    On PostgreSQL it is waited for in MAX_ATTEMPTS times the connection's `lock_timeout` (33 minutes), told each minute;
+    a file is waited for without an end.
+
     Args:
         engine: Where the lock is on PostgreSQL.
         name: Of the lock.
         file: What is locked where the database is a file.
+
+    Raises:
+        LakehouseBusyError: another holds it for too long.
+        CatalogUnavailableError: the database does not answer.
+        CatalogRefusedError: the database refuses.
     """
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -241,11 +249,22 @@ def lock_across_processes(engine: Engine, name: str, file: Path | None) -> Itera
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         return
-    # A connection of its own that is closed afterwards: the server releases the lock with it, whatever happened.
-    with engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(sa.select(sa.func.pg_advisory_lock(_key(name))))
+    with _locked(engine, name):
+        yield
+
+
+def _locked(engine: Engine, name: str) -> ExitStack:
+    """What holds the lock until it is left."""
+    attempts = Attempts(name)
+    while True:
         try:
-            yield
-        finally:
-            connection.invalidate()
+            with ExitStack() as opened:
+                # A connection of its own that is closed afterwards: the server releases the lock with it, whatever
+                # happened.
+                connection = opened.enter_context(engine.connect())
+                opened.callback(connection.invalidate)
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.execute(sa.select(sa.func.pg_advisory_lock(_key(name))))
+                return opened.pop_all()
+        except sa.exc.DBAPIError as error:
+            attempts.failed(error)

@@ -167,6 +167,11 @@ def _own_limits(manifest: Manifest, facts: Facts) -> list[str]:
         found.append(
             f"{len(manifest.batches_left_out)} batches are not here, because only some of the tables had them."
         )
+    if manifest.waiting:
+        found.append(
+            f"Rows of {', '.join(manifest.waiting)} may be missing: an ingest, a rebuild or a table was not finished "
+            "when this version was made."
+        )
     return found
 
 

@@ -29,7 +29,8 @@ class Outcome:
         url: of the dataset.
         rows: of each table.
         batches: that all tables hold.
-        batches_left_out: that only some of them have.
+        batches_left_out: that only some of them have so far.
+        waiting: molecules at work, whose rows may be missing or not be all.
         new: whether the version was not there before.
         files_written: data files and documents.
         bytes_written: of them.
@@ -44,6 +45,7 @@ class Outcome:
     rows: dict[str, int]
     batches: int
     batches_left_out: int
+    waiting: list[str]
     new: bool
     files_written: int
     bytes_written: int
@@ -92,7 +94,7 @@ class Export:
                 writer = VersionWriter(plan, self.target, lakehouse, settings.transfers, self.progress)
                 manifest, tally = writer.write(), writer.tally
             point_to(self.target, manifest)
-            removed = keep_newest(self.target, keep, manifest.version) if keep else None
+            removed = keep_newest(self.target, lakehouse, keep, manifest.version) if keep else None
         return self._outcome(plan, tally, removed)
 
     @contextmanager
@@ -111,7 +113,8 @@ class Export:
             url=self.target.url,
             rows={table.name: table.rows for table in plan.selection.tables},
             batches=plan.selection.batches,
-            batches_left_out=len(plan.selection.left_out),
+            batches_left_out=len(plan.selection.unfinished),
+            waiting=list(plan.selection.waiting),
             new=not plan.is_complete,
             files_written=tally.written if tally else 0,
             bytes_written=tally.bytes if tally else 0,

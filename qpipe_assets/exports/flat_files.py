@@ -88,7 +88,8 @@ def _rows(table: ChosenTable, molecules: Sequence[str] | None) -> pa.Table:
     for source in table.sources:
         wanted = table.exported(source)
         if molecules is not None:
-            inside = pc.field(MOLECULE).isin(list(molecules))
+            # Of no molecules Arrow could not tell the type.
+            inside = pc.field(MOLECULE).isin(pa.array(molecules, pa.string()))
             wanted = inside if wanted is None else wanted & inside
         found.append(table.rows_in(source).to_table(filter=wanted))
     return pa.concat_tables(found)

@@ -38,13 +38,20 @@ def latest_version(target: ExportTarget) -> Version | None:
     if manifest is None or sha256(manifest).hexdigest() != latest.sha256:
         what = "is missing" if manifest is None else "was changed since"
         raise ExportRefusedError(f"{target.url}/{latest.manifest}, which {LATEST} names, {what}: {remedy}")
-    return _version(target, manifest, latest.version, remedy)
+    return _version(target, _parsed(Manifest, manifest, f"{target.url}/{latest.manifest}", remedy))
 
 
 def version_named(target: ExportTarget, version: str) -> Version | None:
     """A version by its name, None where it is not complete."""
+    manifest = manifest_named(target, version)
+    return _version(target, manifest) if manifest else None
+
+
+def manifest_named(target: ExportTarget, version: str) -> Manifest | None:
+    """What a version says of itself, None where it is not complete."""
     text = target.find(manifest_path(version))
-    return None if text is None else _version(target, text, version, f"remove {target.url}/{manifest_path(version)}")
+    where = f"{target.url}/{manifest_path(version)}"
+    return None if text is None else _parsed(Manifest, text, where, f"remove {where}")
 
 
 def names(target: ExportTarget) -> list[str]:
@@ -61,11 +68,11 @@ def point_to(target: ExportTarget, manifest: Manifest) -> None:
         target.write(LATEST, latest.as_json())
 
 
-def _version(target: ExportTarget, text: bytes, version: str, remedy: str) -> Version:
-    manifest = _parsed(Manifest, text, f"{target.url}/{manifest_path(version)}", remedy)
-    increment = target.find(increment_path(version))
+def _version(target: ExportTarget, manifest: Manifest) -> Version:
+    path = increment_path(manifest.version)
+    increment = target.find(path)
     # Without it a version is whole; the next one is only dearer.
-    where = f"{target.url}/{increment_path(version)}"
+    where = f"{target.url}/{path}"
     return Version(manifest, _parsed(Increment, increment, where, "remove it") if increment else Increment())
 
 

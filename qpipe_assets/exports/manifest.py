@@ -94,8 +94,11 @@ class Manifest(_Model):
         molecules: rows of each table by molecule; "" is rows that name none.
         splits: molecules of each split.
         split_rule: that made them.
+        divided: `splits` with the molecules that earlier versions of the same shares and seed had and this one has
+            not, so that they come back to their split when older versions are gone; empty where it was not written.
         batches: that all tables hold whole, and nothing else.
-        batches_left_out: that only some of the tables had.
+        batches_left_out: that only some of the tables had, and a later version takes.
+        waiting: molecules that were at work when it was made, so that rows of theirs may be missing.
         base_url: that Iceberg's paths begin with.
         documents: the other files of the version.
     """
@@ -113,8 +116,10 @@ class Manifest(_Model):
     molecules: dict[str, dict[str, int]]
     splits: dict[str, list[str]]
     split_rule: SplitRule | None
+    divided: dict[str, list[str]] = {}
     batches: int
     batches_left_out: tuple[str, ...]
+    waiting: tuple[str, ...] = ()
     documents: tuple[StoredFile, ...]
 
     @property

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from qpipe_assets.exports.latest import Version, latest_version, names, version_named
-from qpipe_assets.exports.manifest import DATA, LAYOUT, Increment, Unit, folder_of
+from qpipe_assets.exports.latest import Version, latest_version, manifest_named, names, version_named
+from qpipe_assets.exports.manifest import DATA, LAYOUT, Increment, Manifest, Unit, folder_of
+from qpipe_assets.exports.origin import own_tables, strange_tables
 from qpipe_assets.exports.request import ExportRefusedError, ExportRequest, Format
 from qpipe_assets.exports.selection import ChosenTable, Selection, Source, select
-from qpipe_assets.exports.splits import SplitRule, SplitsRefusedError, divide
+from qpipe_assets.exports.splits import SplitRule, SplitsRefusedError, divide, with_absent
 from qpipe_assets.exports.target import ExportTarget
 from qpipe_assets.tables.installation import Installation
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
+
+    from qpipe_resources.lakehouse import Lakehouse
 
 _DIGITS = 12
 
@@ -30,6 +33,7 @@ class Plan:
         request: what was asked.
         selection: the snapshot.
         splits: molecules of each split.
+        divided: the same with those that only earlier versions of these splits had.
         version: name of the version.
         created: when it was made, or is.
         base_url: that Iceberg's paths begin with.
@@ -43,6 +47,7 @@ class Plan:
     request: ExportRequest
     selection: Selection
     splits: dict[str, list[str]]
+    divided: dict[str, list[str]]
     version: str
     created: dt.datetime
     base_url: str
@@ -86,10 +91,11 @@ def make_plan(installation: Installation, target: ExportTarget, request: ExportR
     latest = latest_version(target)
     known = latest.increment if latest else Increment()
     selection = select(installation.lakehouse, installation.ledger, request.tables, request.version, known, readers)
-    _check_origin(target, latest, selection)
-    splits = _splits(request, selection, target)
+    if latest:
+        _check_origin(target, latest.manifest, installation.lakehouse)
+    splits, divided = _splits(request, selection, target)
     base_url = f"{request.base_url}/{target.dataset}" if request.base_url else target.url
-    digest = _digest(request, selection, splits, base_url)
+    digest = _digest(request, selection, divided, base_url)
     begun = next((name for name in names(target) if name.endswith(f"-{digest}")), None)
     same = version_named(target, begun) if begun else None
     before = same or latest
@@ -101,6 +107,7 @@ def make_plan(installation: Installation, target: ExportTarget, request: ExportR
         request,
         selection,
         splits,
+        divided,
         version,
         created.replace(microsecond=0),
         base_url,
@@ -112,49 +119,55 @@ def make_plan(installation: Installation, target: ExportTarget, request: ExportR
     )
 
 
-def _check_origin(target: ExportTarget, latest: Version | None, selection: Selection) -> None:
+def _check_origin(target: ExportTarget, latest: Manifest, lakehouse: Lakehouse) -> None:
     """An export that fell into another installation's dataset would make its own data the latest there."""
-    theirs = {table.name: table.source_uuid for table in latest.manifest.tables} if latest else {}
-    for table in selection.tables:
-        if theirs.get(table.name, table.uuid) != table.uuid:
-            raise ExportRefusedError(
-                f"{target.url} holds exports of another table {table.name} ({theirs[table.name]}, here {table.uuid}): "
-                "choose another dataset or target, or empty that one"
-            )
+    own = own_tables(lakehouse, [latest])
+    for table in strange_tables(latest, own):
+        raise ExportRefusedError(
+            f"{target.url} holds exports of another table {table.name} ({table.source_uuid}, here {own[table.name]}): "
+            "choose another dataset or target, or empty that one"
+        )
 
 
-def _splits(request: ExportRequest, selection: Selection, target: ExportTarget) -> dict[str, list[str]]:
+def _splits(
+    request: ExportRequest, selection: Selection, target: ExportTarget
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The molecules of each split, those that are here and all that were ever divided so."""
     rule = request.splits
     if rule is None:
-        return {}
+        return {}, {}
     if "" in selection.molecules:
         raise SplitsRefusedError(
             "some rows name no molecule (an adopted warehouse has such), so they belong to no split: export without "
             "splits, or adopt the warehouse with --rewrite"
         )
-    return divide(rule, selection.molecules, _divided_before(target, rule))
+    before = _divided_before(target, rule)
+    splits = divide(rule, selection.molecules, before)
+    return splits, with_absent(splits, before)
 
 
 def _divided_before(target: ExportTarget, rule: SplitRule) -> dict[str, str]:
-    """Molecule -> split in the newest version of the same shares and seed; others may have been exported since."""
-    for name in sorted(names(target), reverse=True):
-        version = version_named(target, name)
-        earlier = version.manifest.split_rule if version else None
-        if version and earlier and (earlier.shares, earlier.seed) == (rule.shares, rule.seed):
-            divided = {m: split for split, members in version.manifest.splits.items() for m in members}
+    """Molecule -> split in all versions of the same shares and seed; what an older one says stays."""
+    found: dict[str, str] = {}
+    for name in sorted(names(target)):
+        manifest = manifest_named(target, name)
+        earlier = manifest.split_rule if manifest else None
+        if manifest and earlier and (earlier.shares, earlier.seed) == (rule.shares, rule.seed):
+            divided = manifest.divided or manifest.splits
+            there = {molecule: split for split, members in divided.items() for molecule in members}
             # One that was put somewhere by name, and is not any more, is divided anew.
-            return {m: split for m, split in divided.items() if m not in earlier.molecules}
-    return {}
+            found = {m: split for m, split in there.items() if m not in earlier.molecules} | found
+    return found
 
 
-def _digest(request: ExportRequest, selection: Selection, splits: dict[str, list[str]], base_url: str) -> str:
+def _digest(request: ExportRequest, selection: Selection, divided: dict[str, list[str]], base_url: str) -> str:
     """Of what a version holds: the same for the same rows, in whatever files they lie."""
     content = {
         "layout": LAYOUT,
         "format": request.format,
         "license": request.license,
         "base_url": base_url,
-        "splits": splits,
+        "splits": divided,
         "tables": [[table.name, table.schema_digest, table.rows, table.batches] for table in selection.tables],
     }
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_DIGITS]

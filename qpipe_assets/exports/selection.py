@@ -2,7 +2,8 @@
 
 Tables are committed one after the other, so at any moment some have a batch that others do not have yet, or, inside a
 rebuild, not any more. A batch whose rows a table lacks is left out of all, unless the ledger says that it has none for
-that table. The ledger knows nothing of the batches of an adopted warehouse: these are taken as they are.
+that table. The ledger knows nothing of the batches of an adopted warehouse: these are taken as they are. A molecule
+that is at work meanwhile is told, because where no table has its rows nothing else shows that they are missing.
 """
 
 from __future__ import annotations
@@ -129,11 +130,21 @@ class ChosenTable:
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen tables, the batches that all of them hold, and those that only some have."""
+    """The chosen tables, and which of their rows are exported.
+
+    Attributes:
+        tables: as they were chosen.
+        batches: that all of them hold.
+        left_out: batches that only some have.
+        unfinished: those of them that a later export takes; the others were withdrawn by a rebuild.
+        waiting: molecules at work, whose rows may be missing or not be all; none as of an older version.
+    """
 
     tables: tuple[ChosenTable, ...]
     batches: int
     left_out: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    waiting: tuple[str, ...]
 
     @property
     def molecules(self) -> list[str]:
@@ -168,7 +179,10 @@ def select(
         UnknownVersionError: a table has no such version, or not any more.
         ExportRefusedError: the version has no rows that all tables share.
     """
+    # Asked before and after: what begins or ends while the versions are chosen may be in them by half.
+    waiting = set() if version else _waiting(ledger, names)
     versions = {name: lakehouse.version(name, version) for name in names}
+    waiting |= set() if version else _waiting(ledger, names)
     parts = {name: _parts(versions[name], known, readers) for name in names}
     present = {name: {p.batch for found in parts[name].values() for p in found[1]} for name in names}
     everything: set[str] = set().union(*present.values())
@@ -191,13 +205,25 @@ def select(
         )
         for name in names
     )
-    selection = Selection(tables, len(everything - left_out), tuple(sorted(left_out)))
+    unfinished = left_out - ledger.withdrawn(left_out)
+    selection = Selection(
+        tables=tables,
+        batches=len(everything - left_out),
+        left_out=tuple(sorted(left_out)),
+        unfinished=tuple(sorted(unfinished)),
+        waiting=tuple(sorted(waiting)),
+    )
     if not selection.rows:
         raise ExportRefusedError(
             f"there is nothing to export: no batch has rows in {', '.join(names)}"
             f"{'' if version is None else f' as of {version}'}; ingest runs first, or wait for the ML tables"
         )
     return selection
+
+
+def _waiting(ledger: Ledger, names: Sequence[str]) -> set[str]:
+    """Molecules with a rebuild or a batch that is not finished, a batch that one of the tables lacks, or none left."""
+    return ledger.withdrawn_molecules().union(*(ledger.pending_molecules(name) for name in names))
 
 
 def _parts(

@@ -102,6 +102,20 @@ def divide(rule: SplitRule, molecules: Iterable[str], before: Mapping[str, str] 
     if without := [split for split, share in rule.shares.items() if share and not divided[split]]:
         raise SplitsRefusedError(
             f"no molecule is left for {', '.join(without)}: there are {len(there)} ({', '.join(there)}) for "
-            f"{len(rule.shares)} splits; ask for fewer splits, or name molecules for each"
+            f"{len(rule.shares)} splits; {_remedy(without, there, before or {})}"
         )
     return {split: sorted(members) for split, members in divided.items()}
+
+
+def _remedy(without: Sequence[str], there: Sequence[str], before: Mapping[str, str]) -> str:
+    """What to do about splits without molecules."""
+    if away := sorted(m for m, split in before.items() if split in without and m not in there):
+        return f"{', '.join(away)} belonged there and have no rows now: export again when they have"
+    return "ask for fewer splits, or name molecules for each"
+
+
+def with_absent(splits: Mapping[str, Sequence[str]], before: Mapping[str, str]) -> dict[str, list[str]]:
+    """The molecules of each split, and those that were in it before and are not there now."""
+    there = {molecule for members in splits.values() for molecule in members}
+    absent = {molecule: split for molecule, split in before.items() if molecule not in there}
+    return {split: sorted([*members, *(m for m in absent if absent[m] == split)]) for split, members in splits.items()}

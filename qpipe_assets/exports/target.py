@@ -113,9 +113,9 @@ def _in_folder(folder: Path, dataset: str, settings: Settings) -> ExportTarget:
     if any(above.is_file() for above in (folder / dataset, folder, *folder.parents)):
         raise ExportRefusedError(f"target {str(folder)!r}: a part of it is a file, expected folders: name another")
     for ours in (settings.raw_results, settings.home / "features"):
-        if folder.resolve().is_relative_to(ours.resolve()):
+        if (folder / dataset).resolve().is_relative_to(ours.resolve()):
             raise ExportRefusedError(
-                f"target {str(folder)!r} lies in {ours}, which is this installation's own: name a folder outside"
+                f"target {str(folder / dataset)!r} lies in {ours}, which is this installation's own: name another"
             )
     return ExportTarget(dataset, FolderObjectStore(folder), f"{dataset}/", f"file://{folder}/{dataset}")
 

@@ -171,8 +171,10 @@ class VersionWriter:
             molecules={table.name: table.rows_of for table in plan.selection.tables},
             splits=plan.splits,
             split_rule=plan.request.splits,
+            divided=plan.divided,
             batches=plan.selection.batches,
-            batches_left_out=plan.selection.left_out,
+            batches_left_out=plan.selection.unfinished,
+            waiting=plan.selection.waiting,
             documents=tuple(documents),
         )
 

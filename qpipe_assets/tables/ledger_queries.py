@@ -164,6 +164,17 @@ class LedgerQueries:
             found[row.batch_id][row.table_name] = row.rows
         return found
 
+    def withdrawn(self, batch_ids: Iterable[str]) -> set[str]:
+        """Those of these batches that a rebuild has withdrawn."""
+        query = sa.select(batches.c.batch_id).where(batches.c.state == SUPERSEDED)
+        return {r.batch_id for r in self._rows_of(query, batches.c.batch_id, batch_ids)}
+
+    def withdrawn_molecules(self) -> set[str]:
+        """Molecules of which a rebuild has withdrawn all batches, and no other was claimed since."""
+        there = sa.select(batches.c.molecule).where(batches.c.state != SUPERSEDED)
+        query = sa.select(batches.c.molecule).where(batches.c.molecule.not_in(there)).distinct()
+        return {r.molecule for r in self._rows(query)}
+
     def batch_keys(self, batch_id: str) -> list[str]:
         """Keys of the batch's objects, duplicates included."""
         return [r.object_key for r in self._rows(sa.select(objects.c.object_key).where(objects.c.batch_id == batch_id))]
@@ -172,11 +183,8 @@ class LedgerQueries:
         """Those of the table's tags that may expire: recorded in commits, or of a batch that a rebuild withdrew."""
         batch_ids = {tag: tag.removeprefix("v_").removeprefix("incr_") for tag in tags}
         recorded = sa.select(commits.c.tag).where(commits.c.table_name == table, commits.c.tag.in_(list(batch_ids)))
-        withdrawn = sa.select(batches.c.batch_id).where(
-            batches.c.batch_id.in_(list(batch_ids.values())), batches.c.state == SUPERSEDED
-        )
         settled = {r.tag for r in self._rows(recorded)}
-        gone = {r.batch_id for r in self._rows(withdrawn)}
+        gone = self.withdrawn(batch_ids.values())
         return settled | {tag for tag, batch_id in batch_ids.items() if batch_id in gone}
 
     def latest_commits(self, table: str, molecule: str) -> TableCommit | None:

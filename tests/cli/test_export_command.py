@@ -41,6 +41,13 @@ def test_it_exports_tells_what_and_verifies(filled_home: Path, tmp_path: Path) -
     assert f"data/ml_run_summary/{damaged.name} has another SHA-256" in result.stderr
 
 
+def test_a_molecule_that_is_being_rebuilt_is_told(filled_home: Path, tmp_path: Path) -> None:
+    open_installation().ingest().run("H2", rebuild=True)
+    result = qpipe("export", str(tmp_path / "out"), "--report", "json")
+    assert rows(result)[0]["waiting"] == ["H2"]
+    assert "rows of H2 may be missing: an ingest, a rebuild or a table is not finished" in result.stderr
+
+
 def test_the_target_and_the_licence_come_from_the_environment(
     filled_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

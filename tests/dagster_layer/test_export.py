@@ -30,6 +30,20 @@ def test_a_run_exports_what_is_there_and_shows_version_rows_and_files(deployment
     assert (tmp_path / "out" / "quantum_features" / "versions" / shown["version"] / "manifest.json").exists()
 
 
+def test_a_dry_run_is_an_observation_and_materializes_nothing(deployment: Deployment, tmp_path: Path) -> None:
+    deployment.drop(1)
+    deployment.ingest("LiH")
+    result = run(deployment, target=str(tmp_path / "out"), dry_run=True)
+    assert result.success
+    assert result.asset_materializations_for_node("r2_export") == []
+    assert deployment.instance.get_latest_materialization_event(dg.AssetKey("r2_export")) is None
+    [observation] = result.asset_observations_for_node("r2_export")
+    shown = {name: value.value for name, value in observation.metadata.items()}
+    assert shown["rows"] == {"ml_iteration_features": 12, "ml_run_summary": 1}
+    assert (shown["new"], shown["files_written"], shown["waiting"]) == (True, 0, [])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [({}, "no target"), ({"target": "out", "format": "xlsx"}, "expected one of parquet, csv, hdf5")],

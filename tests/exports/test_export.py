@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 
 from qpipe_assets.exports.export import Export
 from qpipe_assets.exports.latest import latest_version
+from qpipe_assets.exports.manifest import Increment
 from qpipe_assets.exports.request import ExportRequest
+from qpipe_assets.exports.selection import select
 from qpipe_assets.exports.splits import parse_rule
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
-from tests.exports.conftest import MOLECULES, bring_in, export_to
+from qpipe_resources.table_version import TableVersion
+from tests.exports.conftest import MOLECULES, bring_in, export_to, fill
 from tests.exports.contents import files, rows, source_rows
 from tests.tables.protocol import land
 
@@ -97,6 +101,82 @@ def test_a_molecule_that_a_rebuild_has_deleted_from_one_table_is_left_out_of_all
     assert {row["molecule"] for found in rows(folder / "demo").values() for row in found} == {"LiH"}
 
 
+def waiting(export: Export, request: ExportRequest = REQUEST) -> list[str]:
+    """Molecules that an export tells to wait, by its outcome, its manifest and its datasheet."""
+    outcome = export.run(request)
+    latest = latest_version(export.target)
+    assert latest is not None and list(latest.manifest.waiting) == outcome.waiting
+    text = export.target.read(f"versions/{outcome.version}/README.md").decode()
+    assert ("was not finished when" in text) == bool(outcome.waiting)
+    assert all(molecule in text for molecule in outcome.waiting)
+    return outcome.waiting
+
+
+def test_a_molecule_that_is_being_rebuilt_is_told_until_its_rows_are_back(own: Installation, folder: Path) -> None:
+    export = export_to(folder, own)
+    assert waiting(export) == []
+    own.ledger.request_rebuild("H2")
+    assert waiting(export_to(folder / "asked", own)) == ["H2"]
+    own.ingest().run("H2")
+    assert waiting(export) == ["H2"]
+    assert {row["molecule"] for found in rows(folder / "demo").values() for row in found} == {"LiH"}
+    own.ml_features().run("H2")
+    assert waiting(export) == []
+
+
+def test_a_molecule_that_a_rebuild_has_forgotten_and_nobody_claimed_yet_is_told(
+    own: Installation, folder: Path
+) -> None:
+    rebuild = own.ledger.request_rebuild("H2")
+    for table in schemas.ALL:
+        own.lakehouse.delete_molecule(table.name, "H2", rebuild, lambda: True)
+    own.ledger.finish_rebuild(rebuild, "H2")
+    assert waiting(export_to(folder, own)) == ["H2"]
+
+
+def test_a_molecule_waits_only_for_the_tables_that_are_exported(own: Installation, folder: Path) -> None:
+    land(own, [5], "H2")
+    own.ingest().run("H2")
+    assert waiting(export_to(folder, own, "raw"), ExportRequest(tables=("vqe_results",))) == []
+    assert waiting(export_to(folder, own)) == ["H2"]
+
+
+def test_nothing_waits_as_of_an_older_version(own: Installation, folder: Path) -> None:
+    version = own.lakehouse.version("ml_run_summary").snapshot
+    assert version is not None
+    own.ledger.request_rebuild("H2")
+    request = ExportRequest(tables=("ml_run_summary",), version=str(version.snapshot_id))
+    assert waiting(export_to(folder, own), request) == []
+
+
+def test_what_begins_or_ends_while_the_tables_versions_are_chosen_is_told(
+    own: Installation, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(own, [5], "H2")
+    own.ingest().run("H2")
+    choose = own.lakehouse.version
+
+    def meanwhile(name: str, asked: str | None) -> TableVersion:
+        monkeypatch.setattr(own.lakehouse, "version", choose)
+        found = choose(name, asked)
+        own.ml_features().run("H2")
+        own.ledger.request_rebuild("LiH")
+        return found
+
+    monkeypatch.setattr(own.lakehouse, "version", meanwhile)
+    assert select(own.lakehouse, own.ledger, schemas.ML_NAMES, None, Increment(), 1).waiting == ("H2", "LiH")
+
+
+def test_batches_that_a_rebuild_withdrew_are_left_out_and_not_told(own: Installation, folder: Path) -> None:
+    own.ingest().run("H2", rebuild=True)
+    own.ml_features().run("H2")
+    export = export_to(folder, own)
+    outcome = export.run(ExportRequest(tables=("processing_metadata", "vqe_results")))
+    assert (outcome.batches_left_out, outcome.rows) == (0, {"processing_metadata": 2, "vqe_results": 4})
+    latest = latest_version(export.target)
+    assert latest is not None and latest.manifest.batches_left_out == ()
+
+
 def test_a_batch_without_rows_in_one_table_is_exported(own: Installation, folder: Path) -> None:
     from tests.synthetic import plain_record
 
@@ -152,6 +232,50 @@ def test_splits_are_in_the_manifest_and_stay_when_a_molecule_is_added(own: Insta
     assert after["LiH"] == "test"
     for file in second.manifest.data_files:
         assert file.split == after[str(file.molecule)]
+
+
+def split_of(export: Export) -> dict[str, str]:
+    """Molecule -> split in the latest version."""
+    latest = latest_version(export.target)
+    assert latest is not None
+    return {molecule: split for split, members in latest.manifest.splits.items() for molecule in members}
+
+
+@pytest.mark.parametrize("keep", [None, 1])
+def test_a_molecule_that_one_version_lacks_comes_back_to_its_split(
+    tmp_path: Path, folder: Path, keep: int | None
+) -> None:
+    own = fill(tmp_path, ["BH", "H2", "HeH+", "LiH"])
+    export = export_to(folder, own)
+    request = ExportRequest(splits=parse_rule("train=0.5,test=0.5"))
+    export.run(request, keep=keep)
+    before = split_of(export)
+    # A newcomer would take its place: without a memory BH comes back to the other split.
+    assert before["BH"] == "test"
+    own.ingest().run("BH", rebuild=True)
+    export.run(request, keep=keep)
+    assert split_of(export) == {molecule: split for molecule, split in before.items() if molecule != "BH"}
+    own.ml_features().run("BH")
+    bring_in(own, "N2", range(1))
+    export.run(request, keep=keep)
+    after = split_of(export)
+    assert {molecule: after[molecule] for molecule in before} == before
+
+
+def test_an_export_of_an_older_tag_moves_no_molecule(tmp_path: Path, folder: Path) -> None:
+    own = fill(tmp_path, ["BH", "LiH"])
+    old = own.lakehouse.version("ml_run_summary")
+    [tag] = [t for t, r in old.table.refs().items() if t != "main" and r.snapshot_id == old.snapshot.snapshot_id]
+    for molecule in ("HeH+", "N2"):
+        bring_in(own, molecule, range(1))
+    export = export_to(folder, own)
+    request = ExportRequest(splits=parse_rule("train=0.5,test=0.5"))
+    export.run(request)
+    before = split_of(export)
+    export.run(dataclasses.replace(request, version=tag), keep=1)
+    assert split_of(export) == {molecule: before[molecule] for molecule in ("BH", "LiH")}
+    export.run(request)
+    assert split_of(export) == before
 
 
 def test_the_manifest_says_rows_snapshots_tags_columns_with_units_and_checksums(

@@ -72,6 +72,17 @@ def test_each_split_is_a_set_of_files_with_whole_molecules(export: Export, folde
     assert not found["train"] & found["test"] and "LiH" in found["test"]
 
 
+def test_a_split_without_molecules_is_files_without_rows(export: Export, folder: Path) -> None:
+    rule = parse_rule("train=1,test=0")
+    outcome = export.run(ExportRequest(tables=TABLES, format=Format.CSV, splits=rule))
+    place = folder / "demo" / "versions" / outcome.version / "test"
+    assert {name: len(pd.read_csv(place / f"{name}.csv")) for name in TABLES} == dict.fromkeys(TABLES, 0)
+    outcome = export.run(ExportRequest(tables=TABLES, format=Format.HDF5, splits=rule))
+    with h5py.File(folder / "demo" / "versions" / outcome.version / "test.h5") as file:
+        assert file["ml_run_summary/final_energy"].shape == (0,)
+        assert file["molecules/coordinates/offsets"][:].tolist() == [0]
+
+
 def test_every_kind_of_column_reads_back_from_hdf5(tmp_path: Path) -> None:
     moment = dt.datetime(2026, 11, 22, 1, 2, 3, 4, tzinfo=dt.UTC)
     columns = {

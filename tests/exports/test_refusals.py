@@ -12,6 +12,7 @@ from qpipe_assets.exports.export import Export
 from qpipe_assets.exports.health import ExportEndError
 from qpipe_assets.exports.request import ExportRefusedError, ExportRequest
 from qpipe_assets.exports.target import ExportTarget, open_target
+from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation
 from qpipe_resources.object_store import FolderObjectStore
 from tests.exports.conftest import SETTINGS, export_to, fill
@@ -20,13 +21,29 @@ from tests.exports.contents import files
 REQUEST = ExportRequest()
 
 
-def test_exports_of_other_tables_do_not_take_over_a_dataset(export: Export, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tables", [REQUEST.tables, ("vqe_results",), ("ml_run_summary", "molecules")])
+def test_another_installation_does_not_take_over_a_dataset_whatever_it_exports(
+    export: Export, folder: Path, tmp_path: Path, tables: tuple[str, ...]
+) -> None:
     export.run(REQUEST)
     before = files(folder)
     stranger = fill(tmp_path / "stranger", ["H2"])
-    with pytest.raises(ExportRefusedError, match="holds exports of another table"):
-        export_to(folder, stranger).run(REQUEST)
+    with pytest.raises(ExportRefusedError, match="holds exports of another table ml_"):
+        export_to(folder, stranger).run(ExportRequest(tables=tables), keep=1)
     assert files(folder) == before
+
+
+def test_the_same_installation_exports_other_tables_to_its_dataset(export: Export) -> None:
+    export.run(REQUEST)
+    assert export.run(ExportRequest(tables=("vqe_results",))).new
+
+
+def test_exports_of_a_table_that_is_not_declared_any_more_are_our_own(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export.run(ExportRequest(tables=("molecules", "ml_run_summary")))
+    monkeypatch.setattr(schemas, "ALL", tuple(table for table in schemas.ALL if table.name != "molecules"))
+    assert export.run(REQUEST).new
 
 
 @pytest.mark.parametrize(
@@ -67,6 +84,8 @@ def test_a_target_that_cannot_be_written_is_told_before_any_work(export: Export,
         ("s3://B", "demo", "expected s3://bucket/prefix"),
         ("/tmp/a#b", "demo", "expected a path without #"),
         ("{home}/features/mine", "demo", "this installation's own"),
+        ("{home}", "features", "this installation's own"),
+        ("{home}", "raw-results", "this installation's own"),
         ("/tmp", "../demo", "expected letters, digits"),
     ],
 )

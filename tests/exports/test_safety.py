@@ -110,6 +110,19 @@ def test_keep_removes_old_versions_and_only_files_that_nobody_needs(own: Install
     assert files(folder).keys() == kept
 
 
+def test_keep_neither_counts_nor_removes_what_another_installation_has_exported(
+    filled: Installation, own: Installation, folder: Path
+) -> None:
+    theirs = export_to(folder, filled).run(REQUEST).version
+    # The remedy where latest.json cannot be used: versions stay, and the next export does not ask whose they are.
+    (folder / "demo" / "latest.json").unlink()
+    export = export_to(folder, own)
+    old = export.run(REQUEST).version
+    bring_in(own, "LiH", [5])
+    assert export.run(REQUEST, keep=1).removed.versions == (old,)
+    assert verify(export.target, 1, theirs).damaged == {}
+
+
 def test_a_killed_removal_is_finished_by_the_next_and_never_looks_whole(own: Installation, folder: Path) -> None:
     export = export_to(folder, own)
     old = export.run(REQUEST).version

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpipe_assets.exports.splits import SplitRule, SplitsRefusedError, divide, parse_rule
+from qpipe_assets.exports.splits import SplitRule, SplitsRefusedError, divide, parse_rule, with_absent
 
 EIGHT = ["BeH2", "H2", "H2O", "HeH+", "LiH", "CO2", "N2", "NH3"]
 RULE = parse_rule("train=0.8,validation=0.1,test=0.1")
@@ -31,6 +31,19 @@ def test_a_molecule_stays_where_it_was_when_others_come(before: set[str], added:
     earlier = split_of(divide(RULE, before))
     later = split_of(divide(RULE, before | added, earlier))
     assert {m: later[m] for m in before} == earlier
+
+
+@given(_MOLECULES, _MOLECULES, _MOLECULES)
+def test_a_molecule_stays_where_it_was_when_it_was_away(first: set[str], second: set[str], third: set[str]) -> None:
+    remembered: dict[str, str] = {}
+    for molecules in (first, second, third):
+        try:
+            divided = split_of(with_absent(divide(RULE, molecules, remembered), remembered))
+        except SplitsRefusedError:  # all molecules of a split are away; nobody takes their place
+            continue
+        assert divided.keys() == remembered.keys() | molecules
+        assert {molecule: divided[molecule] for molecule in remembered} == remembered
+        remembered = divided
 
 
 def test_the_seed_alone_decides() -> None:
@@ -66,5 +79,11 @@ def test_a_rule_that_cannot_be_is_refused_with_the_reason(shares: str, named: li
 def test_a_named_molecule_without_rows_and_a_split_without_molecules_are_refused() -> None:
     with pytest.raises(SplitsRefusedError, match="no rows of XeF2; molecules with rows: BeH2"):
         divide(parse_rule("train=1", ["train=XeF2"]), EIGHT)
-    with pytest.raises(SplitsRefusedError, match="no molecule is left for test"):
+    with pytest.raises(SplitsRefusedError, match=r"no molecule is left for test.*name molecules for each"):
         divide(RULE, ["H2", "LiH"])
+
+
+def test_a_split_whose_molecules_are_all_away_is_refused_by_their_names() -> None:
+    halves = parse_rule("train=0.5,test=0.5")
+    with pytest.raises(SplitsRefusedError, match=r"left for test: .*; N2 belonged there .* export again when"):
+        divide(halves, ["H2", "LiH"], {"H2": "train", "LiH": "train", "N2": "test"})

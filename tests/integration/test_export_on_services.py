@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from qpipe_assets.exports.target import open_target
 from qpipe_assets.exports.verification import verify
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import Installation, open_installation
+from qpipe_resources import catalog_database
 from qpipe_resources.export_settings import ExportSettings, load_export_settings
 from tests.exports.conftest import bring_in
 from tests.integration.conftest import Sandbox
@@ -133,6 +138,31 @@ def test_a_target_that_cannot_be_used_is_told_before_any_work_without_the_secret
         export_to(open_installation(), place.format(bucket=bucket), settings).run(ExportRequest())
     assert sandbox.stack.environment["AWS_SECRET_ACCESS_KEY"] not in str(error.value)
     assert "target of the export: " in str(error.value)
+
+
+def test_a_second_export_waits_for_longer_than_the_database_does_and_finds_it_done(
+    filled: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(catalog_database, "TELL_EVERY", 0.0)
+    first_writes, second_has_waited = threading.Event(), threading.Event()
+
+    def hold(done: int, whole: int) -> None:
+        first_writes.set()
+        assert second_has_waited.wait(60)
+
+    first, second = export_to(filled, str(tmp_path)), export_to(filled, str(tmp_path))
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [pool.submit(dataclasses.replace(first, progress=hold).run, ExportRequest())]
+        try:
+            assert first_writes.wait(60)
+            outcomes.append(pool.submit(second.run, ExportRequest()))
+            deadline = time.monotonic() + 60
+            while "the lock 'qpipe export " not in caplog.text and time.monotonic() < deadline:
+                time.sleep(0.1)
+        finally:
+            second_has_waited.set()
+    assert [outcome.result().new for outcome in outcomes] == [True, False]
+    assert "the lock 'qpipe export " in caplog.text
 
 
 def test_a_source_that_is_gone_is_told_before_anything_is_written(sandbox: Sandbox, bucket: str) -> None:

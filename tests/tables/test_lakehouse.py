@@ -17,6 +17,7 @@ from qpipe_resources.catalog_database import (
     CatalogRefusedError,
     CatalogUnavailableError,
     LakehouseBusyError,
+    lock_across_processes,
     postgresql_url,
 )
 from qpipe_resources.lakehouse import LostMetadataError
@@ -99,6 +100,64 @@ def test_waiting_for_a_lock_is_told_each_minute_by_its_name(
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2 and all("the ledger" in line and "'qpipe molecule H2'" in line for line in told)
     assert "6 attempts" in told[0] and "in 60 s" in told[0]
+
+
+@pytest.fixture
+def answers() -> list[sa.exc.DBAPIError]:
+    """Failures with which a database answers the next requests for a lock."""
+    return []
+
+
+@pytest.fixture
+def locking(answers: list[sa.exc.DBAPIError], monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
+    """A database whose advisory locks fail as it is told; nothing waits between attempts."""
+    monkeypatch.setattr(catalog_database, "back_off", lambda attempt: None)
+    monkeypatch.setattr(catalog_database.time, "sleep", lambda seconds: None)
+    engine = sa.create_engine("sqlite://")
+
+    @sa.event.listens_for(engine, "connect")
+    def _functions(connection: Any, _record: Any) -> None:
+        connection.create_function("pg_advisory_lock", 1, lambda key: None)
+        connection.create_function("hashtextextended", 2, lambda name, seed: 0)
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def _answer(*_arguments: Any) -> None:
+        if answers:
+            raise answers.pop(0)
+
+    return engine
+
+
+def lock_timeout() -> sa.exc.DBAPIError:
+    kind = type("LostError", (psycopg2.OperationalError,), {"pgcode": "55P03"})
+    return failure(kind("canceling statement due to lock timeout"))
+
+
+def test_a_lock_that_another_holds_for_longer_than_the_server_waits_is_asked_for_again(
+    locking: sa.Engine, answers: list[sa.exc.DBAPIError]
+) -> None:
+    broken = failure(psycopg2.OperationalError("server closed the connection unexpectedly"), invalidated=True)
+    answers += [lock_timeout(), broken, lock_timeout()]
+    entered = False
+    with lock_across_processes(locking, "qpipe export x", None):
+        entered = True
+    assert entered and not answers
+
+
+def test_a_lock_that_is_never_given_is_told_by_its_name(locking: sa.Engine, answers: list[sa.exc.DBAPIError]) -> None:
+    answers += [lock_timeout() for _ in range(catalog_database.MAX_ATTEMPTS)]
+    with pytest.raises(LakehouseBusyError, match=r"qpipe export x: .*run again"):
+        with lock_across_processes(locking, "qpipe export x", None):
+            pytest.fail("it was not given")
+
+
+def test_an_error_of_what_is_done_under_a_lock_is_not_repeated(locking: sa.Engine) -> None:
+    done = []
+    with pytest.raises(sa.exc.DBAPIError, match="lock timeout"):
+        with lock_across_processes(locking, "qpipe export x", None):
+            done.append(1)
+            raise lock_timeout()
+    assert done == [1]
 
 
 def test_a_broken_connection_is_waited_for_and_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
