@@ -278,6 +278,20 @@ def test_an_export_of_an_older_tag_moves_no_molecule(tmp_path: Path, folder: Pat
     assert split_of(export) == before
 
 
+def test_versions_of_before_that_hand_on_no_division_keep_theirs(tmp_path: Path, folder: Path) -> None:
+    own = fill(tmp_path, ["BH", "H2", "HeH+", "LiH"])
+    export = export_to(folder, own)
+    request = ExportRequest(splits=parse_rule("train=0.5,test=0.5"))
+    path = folder / "demo" / "versions" / export.run(request).version / "manifest.json"
+    before = split_of(export)
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in written.items() if name not in ("divided", "waiting")}))
+    (folder / "demo" / "latest.json").unlink()
+    bring_in(own, "N2", range(1))
+    export.run(request)
+    assert {molecule: split for molecule, split in split_of(export).items() if molecule != "N2"} == before
+
+
 def test_the_manifest_says_rows_snapshots_tags_columns_with_units_and_checksums(
     export: Export, filled: Installation
 ) -> None:
