@@ -343,7 +343,7 @@ def test_whoever_decides_for_a_molecule_waits_for_who_is_deciding_and_for_nobody
             catalog_database.lock_for_transaction(deciding, "qpipe molecule H2")
             for name, act in waiting.items():
                 future = pool.submit(act)
-                assert pool.submit(lambda: ledger.finish_rebuild(rebuild, "HeH+")).result(10) is None
+                assert pool.submit(lambda: ledger.finish_rebuild(rebuild, "HeH+")).result(120) is None
                 assert not future.done(), name
                 waiting[name] = future.result
         for result in waiting.values():
@@ -369,7 +369,7 @@ def test_the_server_looks_after_connections_whose_machine_is_gone(installation: 
 def test_a_start_that_has_nothing_to_create_waits_for_no_lock(installation: Installation) -> None:
     with catalog_database.lock_across_processes(installation.lakehouse.engine, "qpipe first start", None):
         with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(open_installation, installation.settings).result(8).settings == installation.settings
+            assert pool.submit(open_installation, installation.settings).result(120).settings == installation.settings
 
 
 def test_a_first_start_waits_for_another_and_tells(

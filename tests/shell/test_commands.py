@@ -12,7 +12,7 @@ import pytest
 from tests.daemon import Daemon, Shell, wait_for
 from tests.synthetic import plain_record
 
-pytestmark = pytest.mark.xdist_group("daemon")
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(900)]
 
 FOLDER = Path("raw-results/experiments/experiment.vqe")
 CATALOGUE = {"H2", "HeH+", "LiH", "BeH2", "H2O", "NH3", "CO2", "N2", "He2", "BeH", "BH", "CH4"}

@@ -22,7 +22,7 @@ from deploy.services.certificates import Certificates, make_certificates
 from tests.chromium import chromium_page
 from tests.daemon import ROOT, Daemon, wait_for
 
-pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.nginx]
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.nginx, pytest.mark.timeout(900)]
 
 PROXY = ROOT / "deploy" / "proxy"
 PASSWORD = "correct horse"

@@ -18,7 +18,7 @@ from qpipe_assets.tables import schemas
 from tests.chromium import chromium_page
 from tests.daemon import Daemon
 
-pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.browser]
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.browser, pytest.mark.timeout(900)]
 
 MOLECULES = ["H2", "HeH+"]
 CONFIG = {"optimizer": ["L-BFGS-B", "COBYLA"], "init_strategy": ["random"], "seed": [7]}

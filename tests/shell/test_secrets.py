@@ -20,7 +20,7 @@ from deploy.services.certificates import Certificates, make_certificates
 from tests.daemon import BIN, ROOT, Daemon, Shell, dagster_dev, wait_for
 from tests.test_documentation import SECRET
 
-pytestmark = [pytest.mark.xdist_group("secrets"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("secrets"), pytest.mark.timeout(900)]
 
 LAUNCH = """mutation($of: ExecutionParams!) { launchRun(executionParams: $of) {
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }

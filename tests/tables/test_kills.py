@@ -16,6 +16,9 @@ from tests import crash_worker
 from tests.crash_worker import Worker
 from tests.tables.protocol import assert_at_rest, content, h2, land, record_bytes, run_trials, settings_in, undisturbed
 
+# Forty moments take minutes where four processes share two cores.
+pytestmark = pytest.mark.timeout(900)
+
 MOLECULES = ("H2", "HeH+", "LiH", "N2")
 
 

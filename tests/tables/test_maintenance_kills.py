@@ -17,6 +17,8 @@ from tests.crash_worker import LATER, Worker
 from tests.tables.protocol import assert_at_rest, content, h2, land, run_trials, settings_in, undisturbed
 from tests.tables.test_kills import work_and_kill
 
+pytestmark = pytest.mark.timeout(900)
+
 EVERY_TABLE = (*schemas.NORMALIZED_NAMES, *schemas.ML_NAMES)
 MAINTAINED = ("vqe_iterations", "vqe_results", "processing_metadata")
 
