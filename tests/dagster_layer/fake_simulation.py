@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe_resources.simulation_workers import SimulationTask, WorkerPool
+from qpipe_resources.simulation_workers import Finished, SimulationTask, WorkerPool
 from simulation.identity import experiment_id
 from simulation.record import VQEDecoratedResult
 from tests.synthetic import plain_record
@@ -72,6 +72,17 @@ def fake_pool(
     simulate: Callable[[SimulationTask], VQEDecoratedResult] = fake_simulate,
 ) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
     return WorkerPool(simulate, workers=2, threads=1)
+
+
+def warm_up() -> None:
+    """Start all processes of the fake pool, so that time limits are of the work alone."""
+    from simulation.molecules import catalogue
+    from simulation.options import VQEOptions
+
+    pool = fake_pool(fake_simulate)
+    task = SimulationTask(catalogue()["H2"], VQEOptions(seed=1))
+    outcomes = list(pool.run([task] * pool.workers))
+    assert all(isinstance(outcome, Finished) for outcome in outcomes), outcomes
 
 
 def fake_workers_class(
