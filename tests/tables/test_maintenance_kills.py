@@ -49,6 +49,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
     return crash_worker.run(settings, *(("maintain", name) for name in MAINTAINED))
 
 
+@pytest.mark.usefixtures("at_noon")
 def test_a_pass_killed_at_any_moment_loses_and_doubles_nothing_and_the_next_ones_clean_up(seconds: float) -> None:
     hits, orphans = [], []
 
