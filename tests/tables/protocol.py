@@ -117,10 +117,11 @@ def assert_audit_tells_the_truth(installation: Installation) -> None:
             assert audit[batch]["record_counts"][position] == rows, (name, batch)
 
 
-def run_trials(trial: Trial, count: int, first_seed: int) -> None:
+def run_trials(trial: Trial, count: int, first_seed: int, enough: Callable[[], bool] = lambda: True) -> None:
     """Run a randomized trial in `count` fresh folders, two at a time; a failure names its seed.
 
-    The trials' work is done by processes, so two threads keep two cores busy.
+    The trials' work is done by processes, so two threads keep two cores busy. Chance may leave them without what they
+    are to show: they go on until there is `enough` of it, up to three times as many.
     """
 
     def attempt(seed: int) -> str | None:
@@ -133,6 +134,10 @@ def run_trials(trial: Trial, count: int, first_seed: int) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         return None
 
+    done, last = first_seed, first_seed + 3 * count
+    upto, failures = first_seed + count, list[str]()
     with ThreadPoolExecutor(2) as pool:
-        failures = [line for line in pool.map(attempt, range(first_seed, first_seed + count)) if line is not None]
-    assert not failures, "\n".join([f"{len(failures)} of {count} trials failed", *failures])
+        while done < upto:
+            failures += [line for line in pool.map(attempt, range(done, upto)) if line is not None]
+            done, upto = upto, upto if failures or enough() else min(upto + 2, last)
+    assert not failures, "\n".join([f"{len(failures)} of {done - first_seed} trials failed", *failures])
