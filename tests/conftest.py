@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 
 from qpipe_assets.tables.installation import Installation, open_installation
 from qpipe_resources.settings import Settings
+from tests.noon import begin_at_noon
 
 # Time limits for single examples say more about the machine's load than about the code.
 hypothesis_settings.register_profile("qpipe", deadline=None)
@@ -79,6 +80,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in ("DAGSTER_HOME", "PGPASSWORD") or (name.startswith(_SETTINGS) and name != "QPIPE_REQUIRE"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All batches of this process are of one day."""
+    begin_at_noon(monkeypatch)
 
 
 @pytest.fixture

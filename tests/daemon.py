@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,6 +83,15 @@ class Daemon:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
         return results
 
+    def of_each(self, ask: Callable[[psutil.Process], Found]) -> list[Found]:
+        """What it and each process that it has started answer; one that ends meanwhile says nothing."""
+        own = psutil.Process(self.pid)
+        answers = []
+        for process in (own, *own.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                answers.append(ask(process))
+        return answers
+
     def run_workers(self) -> set[psutil.Process]:
         """Processes that execute runs: the code server starts one for each."""
         workers = set()
@@ -137,8 +146,11 @@ def dagster_dev(shell: Shell) -> Iterator[Daemon]:
         )
     daemon = Daemon(shell, f"http://127.0.0.1:{port}", process.pid)
     try:
-        wait_for(lambda: process.poll() is not None or _is_up(daemon), "the webserver")
-        assert process.poll() is None, log.read_text()[-4000:]
+        try:
+            wait_for(lambda: process.poll() is not None or _is_up(daemon), "the webserver with its code")
+            assert process.poll() is None, f"dagster dev ended with {process.poll()}"
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{log.read_text()[-4000:]}") from error
         yield daemon
     finally:
         _end(process)
@@ -146,9 +158,10 @@ def dagster_dev(shell: Shell) -> Iterator[Daemon]:
 
 def _is_up(daemon: Daemon) -> bool:
     try:
-        return bool(daemon.graphql("{repositoriesOrError{... on RepositoryConnection{nodes{name}}}}"))
+        answer = daemon.graphql("{repositoriesOrError{... on RepositoryConnection{nodes{name}}}}")
     except (OSError, AssertionError):
         return False
+    return bool(answer["repositoriesOrError"].get("nodes"))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -155,16 +155,17 @@ class CampaignCount:
         """
         # A run gets the campaign's tag when its computation begins.
         wanted = RunsFilter(tags={CAMPAIGN_TAG: self._campaign.name, PARTITION_TAG: molecule})
-        latest: list[DagsterRun] = []
+        latest: list[tuple[DagsterRun, list[ToldLine]]] = []
         untold = set(lacking)
         for record in self._instance.get_run_records(wanted, limit=MOST_RUNS):
             if len(latest) >= LATEST_RUNS and not untold:
                 break
-            latest.append(record.dagster_run)
-            untold.difference_update(line.identity for line in self._log.of(record.dagster_run.run_id))
+            lines = self._log.of(record.dagster_run.run_id)
+            latest.append((record.dagster_run, lines))
+            untold.difference_update(line.identity for line in lines)
         told = _Told()
-        for run in reversed(latest):
-            told.read(self._log.of(run.run_id), lives=run.status in _COMPUTING and process_lives(run))
+        for run, lines in reversed(latest):
+            told.read(lines, lives=run.status in _COMPUTING and process_lives(run))
         return told
 
 

@@ -219,10 +219,10 @@ def test_a_check_that_hangs_costs_the_deadline_only() -> None:
     released = threading.Event()
     hangs = Check("hangs", lambda: released.wait() and fine("late"), "look at its log")
     began = time.monotonic()
-    found = dict(run_checks([hangs, Check("quick", lambda: fine("seen"), "")], deadline=0.2))
+    found = dict(run_checks([hangs, Check("quick", lambda: fine("seen"), "")], deadline=3.0))
     released.set()
     assert time.monotonic() - began < 20
-    assert found["hangs"] == Finding(Status.FAILED, "no answer within 0.2 s", "look at its log")
+    assert found["hangs"] == Finding(Status.FAILED, "no answer within 3 s", "look at its log")
     assert found["quick"] == fine("seen")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe_resources.simulation_task import SimulationTask
-from qpipe_resources.simulation_workers import WorkerPool
+from qpipe_resources.simulation_workers import Finished, WorkerPool
 from simulation.identity import experiment_id
 from simulation.record import VQEDecoratedResult
 from tests.synthetic import plain_record
@@ -73,6 +73,17 @@ def fake_pool(
     simulate: Callable[[SimulationTask], VQEDecoratedResult] = fake_simulate,
 ) -> WorkerPool[SimulationTask, VQEDecoratedResult]:
     return WorkerPool(simulate, workers=2, threads=1)
+
+
+def warm_up() -> None:
+    """Start all processes of the fake pool, so that time limits are of the work alone."""
+    from simulation.molecules import catalogue
+    from simulation.options import VQEOptions
+
+    pool = fake_pool(fake_simulate)
+    task = SimulationTask(catalogue()["H2"], VQEOptions(seed=1))
+    outcomes = list(pool.run([task] * pool.workers))
+    assert all(isinstance(outcome, Finished) for outcome in outcomes), outcomes
 
 
 def fake_workers_class(

@@ -106,17 +106,18 @@ def test_leaving_a_campaign_early_ends_what_is_running() -> None:
 
 
 def test_a_task_that_takes_longer_than_it_may_loses_its_process_and_the_others_go_on() -> None:
-    pool = WorkerPool(tasks.process_id, workers=2, threads=1)
-    first, second = (outcome.result for outcome in pool.run([1, 2]) if isinstance(outcome, Finished))
-    pool._function = tasks.nap
+    # A function for which a process that takes the place of a lost one has next to nothing to import.
+    pool = WorkerPool(time.sleep, workers=2, threads=1)
+    list(pool.run([0.0, 0.0]))
+    first, second = (worker.process.pid for worker in pool._idle)
     began = time.monotonic()
-    outcomes = {outcome.task: outcome for outcome in pool.run([600.0, 0.0, 0.1, 500.0, 0.2], seconds=1.5)}
-    assert time.monotonic() - began < 15
+    outcomes = {outcome.task: outcome for outcome in pool.run([600.0, 0.0, 0.1, 500.0, 0.2], seconds=4.0)}
+    assert time.monotonic() - began < 60
     pool.close()
     assert {task for task, outcome in outcomes.items() if isinstance(outcome, Finished)} == {0.0, 0.1, 0.2}
     late = [outcomes[600.0], outcomes[500.0]]
     assert all(isinstance(outcome, TimedOut) for outcome in late)
-    assert isinstance(late[0], Failed) and late[0].reason == "it took longer than 1.5 s and was ended"
+    assert isinstance(late[0], Failed) and late[0].reason == "it took longer than 4 s and was ended"
     assert not all(psutil.pid_exists(process) for process in (first, second))
 
 

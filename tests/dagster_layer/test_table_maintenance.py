@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 from typing import Any
 
@@ -16,17 +15,16 @@ from qpipe_assets.tables import schemas
 from qpipe_assets.tables.maintenance_pass import Maintenance
 from qpipe_resources.deployment import resources_for
 from tests.dagster_layer.conftest import Deployment
+from tests.noon import TOMORROW
 
 
 @pytest.fixture
-def two_batches(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+def two_batches(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, at_noon: None) -> Deployment:
     """Two small files in each table, of a day that is over."""
     for number in (1, 2):
         deployment.drop(number)
         assert deployment.run("molecule_processing", "LiH").success
-
-    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1, hours=2)
-    monkeypatch.setattr(Maintenance, "run", functools.partialmethod(Maintenance.run, now=tomorrow))
+    monkeypatch.setattr(Maintenance, "run", functools.partialmethod(Maintenance.run, now=TOMORROW))
     return deployment
 
 

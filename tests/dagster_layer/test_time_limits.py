@@ -16,7 +16,7 @@ from qpipe_assets.campaigns.selection import select_campaign
 from qpipe_assets.campaigns.status import CampaignStatus, State, campaign_status
 from simulation.runner import checkpoint_path
 from tests.dagster_layer.conftest import Deployment
-from tests.dagster_layer.fake_simulation import FAILING_SEED, HANGING_SEED
+from tests.dagster_layer.fake_simulation import FAILING_SEED, HANGING_SEED, warm_up
 from tests.dagster_layer.test_vqe_runs import failure, landed
 
 JOB = vqe_batch_generation.name
@@ -31,6 +31,7 @@ def campaign_file(folder: Path, **limits: float) -> str:
 
 
 def run(deployment: Deployment, **config: Any) -> dg.ExecuteInProcessResult:
+    warm_up()
     return deployment.run(JOB, "H2", {"vqe_runs": config})
 
 

@@ -75,6 +75,7 @@ def test_a_batch_that_one_table_does_not_have_yet_is_left_out_of_all(own: Instal
     assert rows(folder / "demo") == source_rows(own)
 
 
+@pytest.mark.usefixtures("at_noon")
 def test_rows_that_are_left_out_are_left_out_of_a_compacted_file_too(own: Installation, folder: Path) -> None:
     land(own, [5], "H2")
     own.ingest().run("H2")

@@ -16,17 +16,26 @@ from benchmarks.simulation_peers import interpreter
 HERE = Path(__file__).parent
 
 
+def install(version: str) -> None:
+    """Make the environment of quantum-pipeline `version` where it is missing."""
+    _package(_python(), version)
+
+
 def run_in(version: str, script: str, *arguments: str) -> None:
     """Run a script of this folder where quantum-pipeline `version` is what `import quantum_pipeline` finds.
 
     Raises:
         AssertionError: it failed; carries the end of what it said.
     """
-    python = interpreter("quantum_pipeline_producer", HERE)
+    python = _python()
     environment = os.environ | {"PYTHONPATH": str(_package(python, version)), "PYTHONWARNINGS": "ignore"}
     command = [str(python), str(HERE / script), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{script} under quantum-pipeline {version}: {done.stderr[-2000:]}"
+
+
+def _python() -> Path:
+    return interpreter("quantum_pipeline_producer", HERE)
 
 
 def _package(python: Path, version: str) -> Path:

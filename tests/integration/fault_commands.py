@@ -14,6 +14,8 @@ from tests.integration.fault_schedule import ROOT, ProcessVictim, until
 
 IMPATIENT = {"KAFKA_RETRIES": "2", "KAFKA_RETRY_DELAY": "0.5", "KAFKA_TIMEOUT": "4", "KAFKA_INTERNAL_RETRIES": "1"}
 """An outage is told after seconds instead of half a minute."""
+PATIENT = {"KAFKA_RETRIES": "3", "KAFKA_TIMEOUT": "60", "KAFKA_INTERNAL_RETRIES": "5"}
+"""What must succeed may wait, for a service that has only just started or for a busy machine."""
 COMMAND_SECONDS = 120.0
 
 
@@ -68,8 +70,8 @@ class Operator:
         return Answer(done.returncode, done.stderr, done.stdout)
 
     def does(self, *arguments: str) -> Answer:
-        """Run one command that must succeed."""
-        answer = self.qpipe(*arguments)
+        """Run one command that must succeed, however impatient its somebody is otherwise."""
+        answer = self.with_(**PATIENT).qpipe(*arguments)
         assert answer.code == 0, f"qpipe {' '.join(arguments)} ended with {answer.code}:\n{answer.said}{answer.printed}"
         return answer
 

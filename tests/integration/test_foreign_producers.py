@@ -26,12 +26,13 @@ from qpipe_resources.kafka.serialization import RecordDeserializer
 from qpipe_resources.kafka.settings import load_kafka_settings
 from qpipe_resources.object_store import ObjectStore
 from simulation.record import VQEDecoratedResult
-from tests.foreign.environment import run_in
+from tests.foreign.environment import install, run_in
 from tests.foreign.expected_rows import expected_rows
 from tests.integration.conftest import Sandbox
 from tests.synthetic import plain_record
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
+# Without the fixtures: the first one may install the versions.
+pytestmark = [pytest.mark.services, pytest.mark.timeout(300, func_only=True)]
 
 VERSIONS = ("1.2.5", "1.4.4", "2.1.0", "2.5.1")
 """Schemas of three ages: the first has none of the later fields, the third has all."""
@@ -40,6 +41,12 @@ NEVER_SENT = {"1.4.4": {"seed", "nuclear_repulsion_energy"}}
 """What a version's results hold and its schema lacks."""
 
 Record = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> None:
+    for version in VERSIONS:
+        install(version)
 
 
 @pytest.fixture(autouse=True)

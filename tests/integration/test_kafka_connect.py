@@ -33,7 +33,8 @@ from tests.integration.fault_commands import Operator
 from tests.integration.fault_records import full_record
 from tests.integration.fault_schedule import ProcessVictim, until
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(400)]
+# Without the fixtures: the first one may fetch the runtime.
+pytestmark = [pytest.mark.services, pytest.mark.timeout(400, func_only=True)]
 
 UNCHECKED = {"another schema"}
 """Kafka Connect stores whatever its converter can decode; the reader quarantines what is no record."""

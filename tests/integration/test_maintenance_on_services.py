@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
+
 from qpipe_assets.tables import schemas
 from qpipe_assets.tables.installation import open_installation
 from qpipe_assets.tables.orphans import sweep_orphans
@@ -18,6 +20,7 @@ __all__ = ["fresh", "settings"]
 EVERY_TABLE = (*schemas.NORMALIZED_NAMES, *schemas.ML_NAMES)
 
 
+@pytest.mark.usefixtures("at_noon")
 def test_a_pass_makes_few_files_of_many_and_only_needed_ones_stay(settings: Settings) -> None:
     installation = open_installation(settings)
     for number in range(3):

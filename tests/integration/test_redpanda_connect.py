@@ -37,7 +37,8 @@ from tests.integration.fault_records import Shape, full_record
 from tests.integration.fault_schedule import ProcessVictim, until
 from tests.tables.records import records
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
+# Without the fixtures: the first one may build the program.
+pytestmark = [pytest.mark.services, pytest.mark.timeout(300, func_only=True)]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.daemon import BIN, Daemon, Shell, dagster_dev, wait_for
 
 FULL = os.environ.get("QPIPE_CAMPAIGN") == "full"
 
-pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(3600 if FULL else 600)]
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(3600)]
 
 JOB = "vqe_batch_generation"
 MOLECULES = ["H2", "HeH+", "LiH"] if FULL else ["H2", "HeH+"]

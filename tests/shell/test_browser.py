@@ -10,7 +10,7 @@ from qpipe_assets.tables import schemas
 from tests.chromium import chromium_page
 from tests.daemon import Daemon
 
-pytestmark = pytest.mark.xdist_group("daemon")
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture

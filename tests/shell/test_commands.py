@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
+import re
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 
 from tests.daemon import Daemon, Shell, wait_for
 from tests.synthetic import plain_record
 
-pytestmark = pytest.mark.xdist_group("daemon")
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(900)]
 
 FOLDER = Path("raw-results/experiments/experiment.vqe")
+EVENTS = """query($run: ID!) { runOrError(runId: $run) { ... on Run {
+  eventConnection { events { ... on MessageEvent { message } } } } } }"""
 CATALOGUE = {"H2", "HeH+", "LiH", "BeH2", "H2O", "NH3", "CO2", "N2", "He2", "BeH", "BH", "CH4"}
 
 
@@ -24,20 +26,26 @@ def put(shell: Shell, name: str, number: int, molecule: str) -> None:
     (folder / name).write_text(json.dumps(plain_record(number, molecule)))
 
 
+def of_bh(daemon: Daemon) -> str | None:
+    """The first run for BH that was asked for."""
+    mine = [run["runId"] for run in daemon.runs() if run["tags"].get("dagster/partition") == "BH"]
+    return mine[-1] if mine else None
+
+
+def process_of(daemon: Daemon, run: str) -> psutil.Process | None:
+    """The process that executes a run, as soon as it has told its number."""
+    events = daemon.graphql(EVENTS, run=run)["runOrError"]["eventConnection"]["events"]
+    told = re.search(r"Started process for run \(pid: (\d+)\)", "\n".join(event.get("message", "") for event in events))
+    return psutil.Process(int(told[1])) if told else None
+
+
 @pytest.fixture(scope="session")
 def killed_run(daemon: Daemon) -> str:
     """A run that the sensor asked for, killed while it was starting: its identity."""
-
-    def starting() -> dict[str, Any] | None:
-        mine = [run for run in daemon.runs() if run["tags"].get("dagster/partition") == "BH"]
-        return next((run for run in mine if run["status"] in ("STARTING", "STARTED")), None)
-
-    before = daemon.run_workers()
     put(daemon.shell, "9-900.json", 9, "BH")
-    run = wait_for(starting, "the sensor's run")
-    for worker in wait_for(lambda: daemon.run_workers() - before, "the run's process"):
-        worker.send_signal(signal.SIGKILL)
-    return run["runId"]
+    run = wait_for(lambda: of_bh(daemon), "the sensor's run")
+    wait_for(lambda: process_of(daemon, run), "the run's process").kill()
+    return run
 
 
 def test_a_killed_run_ends_as_a_failure(daemon: Daemon, killed_run: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from deploy.services.certificates import Certificates, make_certificates
 from tests.chromium import chromium_page
 from tests.daemon import ROOT, Daemon, wait_for
 
-pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.nginx]
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.nginx, pytest.mark.timeout(900)]
 
 PROXY = ROOT / "deploy" / "proxy"
 PASSWORD = "correct horse"
@@ -217,8 +218,8 @@ def test_tls_answers_with_a_certificate_and_to_tls_alone(daemon: Daemon, tmp_pat
 
 
 def test_dagster_listens_on_loopback_alone_and_so_does_what_the_proxy_asks(daemon: Daemon) -> None:
-    family = [psutil.Process(daemon.pid), *psutil.Process(daemon.pid).children(recursive=True)]
-    listening = [c.laddr.ip for one in family for c in one.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    sockets = itertools.chain.from_iterable(daemon.of_each(lambda process: process.net_connections("tcp")))
+    listening = [socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN]
     assert listening
     assert {"127.0.0.1", "::1"} >= set(listening)
     text = (PROXY / "dagster.conf").read_text()
@@ -236,11 +237,9 @@ def test_no_password_file_is_in_the_repository() -> None:
 
 @pytest.mark.browser
 def test_the_ui_lives_behind_the_proxy(proxy: Proxy) -> None:
-    sockets: list[str] = []
     with chromium_page(http_credentials={"username": "operator", "password": PASSWORD}) as page:
-        page.on("websocket", lambda one: sockets.append(one.url))
-        page.goto(f"{proxy.own_origin}/assets/vqe_runs")
+        with page.expect_websocket(lambda one: one.url.endswith("/graphql")):
+            page.goto(f"{proxy.own_origin}/assets/vqe_runs")
         page.get_by_role("button", name="Materialize").first.wait_for()
         page.goto(f"{proxy.own_origin}/runs")
         page.get_by_text("Runs", exact=True).first.wait_for()
-    assert [url for url in sockets if url.endswith("/graphql")]

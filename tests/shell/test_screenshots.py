@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from PIL import Image
 
 from qpipe_assets.tables import schemas
 from tests.chromium import chromium_page
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_for
 
-pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.browser]
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.browser, pytest.mark.timeout(900)]
 
 MOLECULES = ["H2", "HeH+"]
 CONFIG = {"optimizer": ["L-BFGS-B", "COBYLA"], "init_strategy": ["random"], "seed": [7]}
@@ -70,6 +71,13 @@ def stands_for(shown: str, name: str) -> bool:
     return name.startswith(start) and name.endswith(end) if cut else shown == name
 
 
+def missing_assets(page: Any) -> set[str]:
+    """Assets that the graph does not show (yet)."""
+    shown = page.locator("svg foreignObject div").all_inner_texts()
+    words = {word for text in shown for word in text.split()}
+    return {name for name in ASSETS if not any(stands_for(word, name) for word in words)}
+
+
 def test_the_asset_graph_shows_every_table_from_the_runs_to_the_features(daemon: Daemon, page, tmp_path: Path) -> None:
     page.goto(f"{daemon.url}/asset-groups")
     page.locator("svg").get_by_text("normalized").first.wait_for()
@@ -79,10 +87,10 @@ def test_the_asset_graph_shows_every_table_from_the_runs_to_the_features(daemon:
     page.set_viewport_size({"width": 1900, "height": 1850})
     page.reload()
     page.locator("svg").get_by_text("vqe_runs").wait_for()
-    page.wait_for_timeout(2000)
-    shown = page.locator("svg foreignObject div").all_inner_texts()
-    words = {word for text in shown for word in text.split()}
-    assert {name for name in ASSETS if not any(stands_for(word, name) for word in words)} == set()
+    with suppress(AssertionError):  # the names that are missing say more
+        wait_for(lambda: not missing_assets(page), "the whole graph", 60)
+    assert missing_assets(page) == set()
+    page.wait_for_timeout(2000)  # for the picture alone: the graph comes to rest
     kept(page, "asset-graph", tmp_path)
 
 

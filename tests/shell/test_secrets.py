@@ -11,6 +11,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from deploy.services.certificates import Certificates, make_certificates
 from tests.daemon import BIN, ROOT, Daemon, Shell, dagster_dev, wait_for
 from tests.test_documentation import SECRET
 
-pytestmark = [pytest.mark.xdist_group("secrets"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("secrets"), pytest.mark.timeout(900)]
 
 LAUNCH = """mutation($of: ExecutionParams!) { launchRun(executionParams: $of) {
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -103,10 +104,14 @@ def assert_no_canary(text: str | bytes, where: str) -> None:
 
 
 def assert_no_canary_in_files(folder: Path) -> int:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    for path in files:
-        assert_no_canary(path.read_bytes(), str(path))
-    return len(files)
+    """How many files there are; SQLite's own come and go with its connections."""
+    looked = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                assert_no_canary(path.read_bytes(), str(path))
+                looked += 1
+    return looked
 
 
 def test_every_variable_marked_secret_is_known() -> None:
@@ -190,5 +195,6 @@ def test_dagsters_files_and_logs_have_no_secret(failing: Daemon) -> None:
 
 
 def test_no_command_line_has_a_secret(failing: Daemon) -> None:
-    family = [psutil.Process(failing.pid), *psutil.Process(failing.pid).children(recursive=True)]
-    assert_no_canary(" ".join(word for one in family for word in one.cmdline()), "a command line")
+    commands = failing.of_each(psutil.Process.cmdline)
+    assert len(commands) > 1
+    assert_no_canary(" ".join(word for words in commands for word in words), "a command line")

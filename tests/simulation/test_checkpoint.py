@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -51,14 +52,14 @@ def engine_of(kind, molecule):
     return SectorEngine(UCCSD(*space), hamiltonian), UCCSD(*space)
 
 
-def solved(kind, molecule, cap=None, *, path=None, pause=0.0):
+def solved(kind, molecule, cap=None, *, path=None, on_evaluation=None):
     """What ends up in the record, and how many evaluations were really computed."""
     engine, ansatz = engine_of(kind, molecule)
     computed = []
     for name in ("_energy", "_energy_and_gradient"):
         compute = getattr(engine, name)
         setattr(engine, name, lambda parameters, compute=compute: computed.append(1) or compute(parameters))
-    options = {"max_evaluations": cap, "seed": 3, "on_evaluation": lambda _: time.sleep(pause)}
+    options = {"max_evaluations": cap, "seed": 3, "on_evaluation": on_evaluation}
 
     def solve(engine):
         optimizer = get_optimizer("L-BFGS-B" if kind == "ADAPT" else kind.removesuffix(" under shots"))
@@ -98,6 +99,13 @@ IMPORTED_LAZILY = (
 )
 
 
+def linger(path, most, _):
+    """Leave time for a kill; a run whose log has become this large waits for it, so that some of it is left to do."""
+    time.sleep(0.002)
+    if size(path) >= most:
+        signal.pause()
+
+
 def serve():
     """Fork a process for every run named on standard input and report its number; at the next line, how it ended.
 
@@ -106,12 +114,12 @@ def serve():
     for name in IMPORTED_LAZILY:
         importlib.import_module(name)
     for line in sys.stdin:
-        kind, path = json.loads(line)
+        kind, path, most = json.loads(line)
         if len(os.listdir("/proc/self/task")) != 1:
             raise RuntimeError("the server runs threads: forks of it are not clean")
         child = os.fork()
         if child == 0:
-            solved(kind, **RUNS[kind], path=Path(path), pause=0.002)
+            solved(kind, **RUNS[kind], path=Path(path), on_evaluation=partial(linger, Path(path), most))
             os._exit(0)
         print(child, flush=True)
         sys.stdin.readline()
@@ -120,7 +128,7 @@ def serve():
 
 @pytest.fixture(scope="module")
 def killed():
-    """Runs in a real process that gets SIGKILL when its log has grown to a size."""
+    """Runs in a real process that gets SIGKILL when its log has grown to a size, which is at most `most`."""
     root = Path(__file__).parents[2]
     server = subprocess.Popen(
         [sys.executable, "-c", f"from {__name__} import serve; serve()"],
@@ -130,8 +138,8 @@ def killed():
         env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(root)},
     )
 
-    def run(kind, path, moment):
-        server.stdin.write(json.dumps([kind, str(path)]) + "\n")
+    def run(kind, path, moment, most):
+        server.stdin.write(json.dumps([kind, str(path), most]) + "\n")
         server.stdin.flush()
         child = int(server.stdout.readline())
         deadline = time.monotonic() + 60
@@ -155,10 +163,11 @@ def size(path):
 @pytest.mark.parametrize("kind", RUNS)
 def test_killed_run_goes_on_and_ends_in_the_record_of_an_undisturbed_one(kind, killed, tmp_path):
     expected, needed = solved(kind, **RUNS[kind])
-    solved(kind, **RUNS[kind], path=tmp_path / "whole")
+    grown = []
+    solved(kind, **RUNS[kind], path=tmp_path / "whole", on_evaluation=lambda _: grown.append(size(tmp_path / "whole")))
     path = tmp_path / "checkpoints" / "log"
-    for moment in np.sort(np.random.default_rng(len(kind)).uniform(0.05, 0.9, 3)) * size(tmp_path / "whole"):
-        killed(kind, path, moment)
+    for moment in np.sort(np.random.default_rng(len(kind)).uniform(0.05, 1.0, 3)) * grown[-2]:
+        killed(kind, path, moment, grown[-2])
     resumed, computed = solved(kind, **RUNS[kind], path=path)
     assert resumed == expected
     assert 0 < computed < needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -46,6 +47,29 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
 
     return install
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """stop() waits for all that is left to do, however busy the machine is."""
+    monkeypatch.setattr("simulation.monitor.STOP_SECONDS", 30.0)
+
+
+class Looks:
+    """An exporter that keeps what it gets, and can be waited for."""
+
+    def __init__(self, wanted: int) -> None:
+        self.seen: list[SystemSnapshot] = []
+        self._wanted = wanted
+        self._enough = threading.Event()
+
+    def __call__(self, snapshot: SystemSnapshot) -> None:
+        self.seen.append(snapshot)
+        if len(self.seen) >= self._wanted:
+            self._enough.set()
+
+    def wait(self) -> None:
+        assert self._enough.wait(60), f"{len(self.seen)} of {self._wanted} snapshots in 60 s"
 
 
 def burn(seconds: float) -> None:
@@ -127,15 +151,16 @@ def test_the_peak_of_memory_is_found_between_snapshots() -> None:
     assert end.process.rss_bytes < monitor.summary.peak_rss_bytes
 
 
-def test_it_looks_again_every_interval_in_the_background() -> None:
-    seen: list[SystemSnapshot] = []
-    with PerformanceMonitor(interval=0.05, exporters=[seen.append]) as monitor:
-        time.sleep(0.5)
-    assert 2 <= len(seen) <= 13
-    assert monitor.summary.snapshots == len(seen)
-    moments = [snapshot.monotonic_seconds for snapshot in seen]
+def test_it_looks_again_every_interval_in_the_background(patient: None) -> None:
+    looks = Looks(4)
+    with PerformanceMonitor(interval=0.05, exporters=[looks]) as monitor:
+        looks.wait()
+    assert monitor.summary.snapshots == len(looks.seen)
+    moments = [snapshot.monotonic_seconds for snapshot in looks.seen]
     assert moments == sorted(moments)
-    assert all(snapshot.cpu.percent is None or 0 <= snapshot.cpu.percent <= 100 for snapshot in seen)
+    # But for the last one, which comes when the run ends.
+    assert min(later - earlier for earlier, later in itertools.pairwise(moments[:-1])) >= 0.049
+    assert all(snapshot.cpu.percent is None or 0 <= snapshot.cpu.percent <= 100 for snapshot in looks.seen)
 
 
 class HalfBusy:
@@ -188,10 +213,9 @@ def test_failures_end_nothing_and_are_logged_once(caplog: pytest.LogCaptureFixtu
     def refuse(snapshot: SystemSnapshot) -> None:
         raise OSError("disk full")
 
-    good: list[SystemSnapshot] = []
-    with PerformanceMonitor(interval=0.02, exporters=[refuse, good.append]):
-        time.sleep(0.2)
-    assert len(good) > 3
+    good = Looks(4)
+    with PerformanceMonitor(interval=0.02, exporters=[refuse, good]):
+        good.wait()
     (warning,) = warnings(caplog)
     assert "disk full" in warning
 
@@ -200,22 +224,22 @@ def test_a_gpu_program_that_fails_leaves_the_rest_of_the_snapshots(
     nvidia_smi: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     nvidia_smi("exit 9")
-    seen: list[SystemSnapshot] = []
-    with PerformanceMonitor(interval=0.02, exporters=[seen.append]) as monitor:
-        time.sleep(0.2)
-    assert len(seen) > 2
+    looks = Looks(3)
+    with PerformanceMonitor(interval=0.02, exporters=[looks]) as monitor:
+        looks.wait()
     assert json.loads(monitor.performance_end)["gpu"] == []
     (warning,) = warnings(caplog)
     assert "GPUs" in warning and "9" in warning
 
 
-def test_readings_of_the_gpu_reach_the_record_and_the_summary(nvidia_smi: Callable[[str], None]) -> None:
+def test_readings_of_the_gpu_reach_the_record_and_the_summary(nvidia_smi: Callable[[str], None], patient: None) -> None:
     nvidia_smi(
         'n=$(cat "${0%/*}/n" 2>/dev/null || echo 0); echo $((n + 1)) > "${0%/*}/n"\n'
         'test "$n" = 1 && used=900 || used=100; echo "0, NVIDIA H200, 5, $used, 143771, 40, 80"'
     )
-    with PerformanceMonitor(interval=0.1) as monitor:
-        time.sleep(0.5)
+    looks = Looks(3)
+    with PerformanceMonitor(interval=0.1, exporters=[looks]) as monitor:
+        looks.wait()
     for text in (monitor.performance_start, monitor.performance_end):
         (gpu,) = json.loads(text)["gpu"]
         assert gpu["memory_used_bytes"] == 100 * MEBIBYTE
@@ -255,7 +279,7 @@ def test_a_monitor_watches_one_run_after_the_other_and_never_two_at_once() -> No
     assert moments == sorted(moments) and len(set(moments)) == 4
 
 
-def test_files_are_named_by_container_type_and_time_and_hold_snapshots(tmp_path: Path) -> None:
+def test_files_are_named_by_container_type_and_time_and_hold_snapshots(tmp_path: Path, patient: None) -> None:
     folder = tmp_path / "metrics"
     with PerformanceMonitor(interval=3600, exporters=[file_exporter(folder)], container_type="gpu-1"):
         pass

@@ -24,10 +24,12 @@ OPTION_SECRET = "sentinel-of-an-option"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process has the session, so one process runs its tests."""
+    """One process has the session, so one process runs its tests; who is first waits for its start, too."""
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("spark"):
             item.add_marker(pytest.mark.xdist_group("spark"))
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(900))
 
 
 @dataclass(frozen=True)

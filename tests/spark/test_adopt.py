@@ -24,7 +24,7 @@ from qpipe_cli.main import app
 from qpipe_resources.hadoop_warehouse import HadoopWarehouse
 from qpipe_resources.registration import RegistrationRefusedError
 from tests import crash_worker
-from tests.crash_worker import Worker
+from tests.crash_worker import Step, Worker
 from tests.spark import hadoop_warehouse
 from tests.tables.protocol import (
     Content,
@@ -37,7 +37,7 @@ from tests.tables.protocol import (
     settings_in,
     undisturbed,
 )
-from tests.tables.test_kills import work_and_kill
+from tests.tables.test_kills import Kills
 
 pytestmark = pytest.mark.spark
 
@@ -84,6 +84,13 @@ def warehouses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def adoption(installation: Installation, warehouse: Path) -> Adoption:
     return Adoption(installation, HadoopWarehouse.at(str(warehouse), installation.settings))
+
+
+def seconds_of(folder: Path, step: Step, after: Step = ("open", "")) -> float:
+    """How long an undisturbed step takes here, in an installation that another one has prepared."""
+    settings = settings_in(folder)
+    crash_worker.run(settings, after)
+    return crash_worker.run(settings, step)
 
 
 def data_files(warehouse: Path) -> dict[Path, int]:
@@ -205,13 +212,14 @@ def test_tables_of_other_types_are_not_registered(installation: Installation, wa
     assert set(counts(installation).values()) == {0}
 
 
-def test_a_registration_killed_at_any_moment_is_all_or_nothing(warehouses: dict[str, Path]) -> None:
-    found = []
+def test_a_registration_killed_at_any_moment_is_all_or_nothing(warehouses: dict[str, Path], tmp_path: Path) -> None:
+    found: list[int] = []
+    kills = Kills(seconds_of(tmp_path, ("adopt", str(warehouses["avro"]))))
 
     def trial(folder: Path, chance: random.Random) -> None:
         settings = settings_in(folder)
         installation = open_installation(settings)
-        work_and_kill([Worker(settings, [("adopt", str(warehouses["avro"]))])], [chance.uniform(0, 1.5)])
+        kills.strike(Worker(settings, [("adopt", str(warehouses["avro"]))]), chance)
         rows = counts(installation)
         assert set(rows.values()) == {0} or 0 not in rows.values()
         found.append(rows["molecules"])
@@ -220,8 +228,8 @@ def test_a_registration_killed_at_any_moment_is_all_or_nothing(warehouses: dict[
         land(installation, [0])
         assert installation.ingest().run("H2").duplicates == 1
 
-    run_trials(trial, 4, first_seed=70_000)
-    assert 0 in found, "no kill came before the end"
+    run_trials(trial, 4, first_seed=70_000, enough=lambda: 0 in found)
+    assert 0 in found, f"no kill came before the end: {kills}"
 
 
 # Anew
@@ -303,21 +311,21 @@ def test_objects_that_have_landed_go_before_records_made_again(
 
 
 def test_a_rewrite_killed_at_any_moment_is_finished_by_the_next(
-    rewritten: Installation, warehouses: dict[str, Path]
+    rewritten: Installation, warehouses: dict[str, Path], tmp_path: Path
 ) -> None:
-    hits = []
+    step = ("rewrite", str(warehouses["json"]))
+    kills = Kills(seconds_of(tmp_path, step))
 
     def trial(folder: Path, chance: random.Random) -> None:
         settings = settings_in(folder)
-        step = ("rewrite", str(warehouses["json"]))
-        hits.append(work_and_kill([Worker(settings, [step])], [chance.uniform(0, 3)]))
+        kills.strike(Worker(settings, [step]), chance)
         crash_worker.run(settings, step)
         installation = open_installation(settings)
         assert content(installation) == content(rewritten)
         assert_at_rest(installation, ("H2", "LiH"))
 
-    run_trials(trial, 4, first_seed=71_000)
-    assert sum(hits) >= 2, f"only {sum(hits)} of 4 kills hit a process at work"
+    run_trials(trial, 4, first_seed=71_000, enough=lambda: kills.hits >= 2)
+    assert kills.hits >= 2, f"only {kills}"
 
 
 @contextmanager
@@ -351,14 +359,17 @@ def test_rewriting_replaces_the_rows_that_were_registered_in_place(
         assert content(installation, expected) == in_columns_of(installation, expected)
 
 
-def test_a_rewrite_of_registered_rows_killed_at_any_moment_is_finished_by_the_next(warehouses: dict[str, Path]) -> None:
+def test_a_rewrite_of_registered_rows_killed_at_any_moment_is_finished_by_the_next(
+    warehouses: dict[str, Path], tmp_path: Path
+) -> None:
     expected = undisturbed(frozenset({("H2", 0), ("H2", 2), ("LiH", 1)}))
+    where = str(warehouses["avro"])
+    kills = Kills(seconds_of(tmp_path, ("rewrite", where), after=("adopt", where)))
 
     def trial(folder: Path, chance: random.Random) -> None:
         settings = settings_in(folder)
-        where = str(warehouses["avro"])
         crash_worker.run(settings, ("adopt", where))
-        work_and_kill([Worker(settings, [("rewrite", where)])], [chance.uniform(0, 5)])
+        kills.strike(Worker(settings, [("rewrite", where)]), chance)
         crash_worker.run(settings, ("rewrite", where))
         installation = open_installation(settings)
         assert content(installation) == in_columns_of(installation, expected)

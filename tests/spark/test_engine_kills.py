@@ -30,12 +30,14 @@ pytestmark = pytest.mark.spark
 
 TRIALS = int(os.environ.get("QPIPE_SPARK_TRIALS", "1"))
 FIRST_SEED = int(os.environ.get("QPIPE_SPARK_FIRST_SEED", "100"))
+LIMIT = 600 + 120 * TRIALS
+"""Seconds for a test, with what it waits for at the start."""
 ROOT = Path(__file__).parents[2]
 SPAN = 14.0
 """Seconds after the opening of a session within which a driver is killed: about as long as a first batch takes."""
 
 
-@pytest.mark.timeout(120 + 90 * TRIALS)
+@pytest.mark.timeout(LIMIT)
 def test_what_a_killed_driver_left_is_finished_by_the_embedded_engine(tmp_path: Path) -> None:
     hits = 0
     for seed in range(FIRST_SEED, FIRST_SEED + TRIALS):
@@ -76,7 +78,8 @@ def _killed_driver(settings: Settings, chance: random.Random, log: Path) -> bool
     with driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "open\n", log.read_text()
-        time.sleep(chance.uniform(0, SPAN))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(chance.uniform(0, SPAN))
         at_work = driver.poll() is None
         driver.kill()
     return at_work
@@ -104,7 +107,7 @@ def driver(cluster: Cluster, home: Installation, tmp_path_factory: pytest.TempPa
     driver.close()
 
 
-@pytest.mark.timeout(180 + 90 * TRIALS)
+@pytest.mark.timeout(LIMIT)
 def test_a_cluster_that_loses_workers_at_random_moments_makes_the_same_tables(
     cluster: Cluster, home: Installation, driver: SparkDriver
 ) -> None:

@@ -8,7 +8,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,13 @@ def assert_at_rest(installation: Installation, molecules: Iterable[str] = ("H2",
     for molecule in molecules:
         assert installation.ledger.open_batches(molecule) == []
         assert installation.ledger.open_rebuild(molecule) is None
+    stored = {name: installation.lakehouse.arrow(name) for name in schemas.names(schemas.ALL)}
     for table in schemas.ALL:
         assert_one_tag_per_snapshot(installation, table.name)
-        rows = installation.lakehouse.arrow(table.name).select(list(table.key)).to_pylist()
+        rows = stored[table.name].select(list(table.key)).to_pylist()
         twice = [key for key, count in Counter(tuple(row.values()) for row in rows).items() if count > 1]
         assert twice == [], f"{table.name} holds keys twice"
-    assert_audit_tells_the_truth(installation)
+    assert_audit_tells_the_truth(stored)
 
 
 def assert_one_tag_per_snapshot(installation: Installation, name: str) -> None:
@@ -107,20 +108,21 @@ def assert_one_tag_per_snapshot(installation: Installation, name: str) -> None:
     assert tagged == Counter(snapshot.snapshot_id for snapshot in table.snapshots()), name
 
 
-def assert_audit_tells_the_truth(installation: Installation) -> None:
+def assert_audit_tells_the_truth(stored: Mapping[str, pa.Table]) -> None:
     """Each batch that has rows, and is not withdrawn, has one audit row with the right counts."""
-    audit = {row["processing_batch_id"]: row for row in installation.lakehouse.arrow("processing_metadata").to_pylist()}
+    audit = {row["processing_batch_id"]: row for row in stored["processing_metadata"].to_pylist()}
     for name in schemas.NORMALIZED_NAMES:
-        column = installation.lakehouse.arrow(name).column("processing_batch_id").to_pylist()
+        column = stored[name].column("processing_batch_id").to_pylist()
         for batch, rows in Counter(column).items():
             position = audit[batch]["table_names"].index(name)
             assert audit[batch]["record_counts"][position] == rows, (name, batch)
 
 
-def run_trials(trial: Trial, count: int, first_seed: int) -> None:
+def run_trials(trial: Trial, count: int, first_seed: int, enough: Callable[[], bool] = lambda: True) -> None:
     """Run a randomized trial in `count` fresh folders, two at a time; a failure names its seed.
 
-    The trials' work is done by processes, so two threads keep two cores busy.
+    The trials' work is done by processes, so two threads keep two cores busy. Chance may leave them without what they
+    are to show: they go on until there is `enough` of it, up to three times as many.
     """
 
     def attempt(seed: int) -> str | None:
@@ -133,6 +135,10 @@ def run_trials(trial: Trial, count: int, first_seed: int) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         return None
 
+    done, last = first_seed, first_seed + 3 * count
+    upto, failures = first_seed + count, list[str]()
     with ThreadPoolExecutor(2) as pool:
-        failures = [line for line in pool.map(attempt, range(first_seed, first_seed + count)) if line is not None]
-    assert not failures, "\n".join([f"{len(failures)} of {count} trials failed", *failures])
+        while done < upto:
+            failures += [line for line in pool.map(attempt, range(done, upto)) if line is not None]
+            done, upto = upto, upto if failures or enough() else min(upto + 2, last)
+    assert not failures, "\n".join([f"{len(failures)} of {done - first_seed} trials failed", *failures])

@@ -14,9 +14,11 @@ from qpipe_assets.tables import compaction, schemas
 from qpipe_assets.tables.compaction import FILE_BYTES, FILE_ROWS, ClosedDays, compact, planned
 from qpipe_assets.tables.installation import Installation
 from qpipe_resources.stored_files import needed_files, stored_files
+from tests.noon import NOON, TOMORROW
 from tests.tables.protocol import assert_at_rest, content, h2, land, undisturbed
 
-TOMORROW = dt.datetime.now(dt.UTC) + dt.timedelta(days=1, hours=2)
+pytestmark = pytest.mark.usefixtures("at_noon")
+
 EVERY_TABLE = (*schemas.NORMALIZED_NAMES, *schemas.ML_NAMES)
 
 
@@ -114,7 +116,7 @@ def test_what_is_planned_is_what_is_done(installation: Installation) -> None:
 def test_a_day_that_is_not_over_is_left_alone(installation: Installation) -> None:
     for number in range(3):
         ingest(installation, number)
-    just_after_midnight = (dt.datetime.now(dt.UTC) + dt.timedelta(days=1)).replace(hour=0, minute=30)
+    just_after_midnight = NOON + dt.timedelta(hours=12, minutes=30)
     assert compact(installation.lakehouse, installation.ledger, "molecules", just_after_midnight).files_before == 0
     assert len(data_files(installation, "molecules")) == 3
 

@@ -16,6 +16,9 @@ from tests import crash_worker
 from tests.crash_worker import Worker
 from tests.tables.protocol import assert_at_rest, content, h2, land, record_bytes, run_trials, settings_in, undisturbed
 
+# Forty moments take minutes where four processes share two cores.
+pytestmark = pytest.mark.timeout(900)
+
 MOLECULES = ("H2", "HeH+", "LiH", "N2")
 
 
@@ -52,6 +55,36 @@ def work_and_kill(workers: Sequence[Worker], moments: Sequence[float | None]) ->
     return hits
 
 
+class Kills:
+    """Kills one worker after the other at random moments of its work.
+
+    Who had ended before its moment shows that the work takes less than was measured: later moments are within that.
+
+    Args:
+        seconds: How long the work takes.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._span = seconds
+        self._outcomes: list[bool] = []
+
+    def strike(self, worker: Worker, chance: random.Random, stretch: float = 1.0) -> None:
+        """Let a worker work, for which it needs `stretch` times as long, and kill it."""
+        part = chance.uniform(0, self._span)
+        hit = bool(work_and_kill([worker], [part * stretch]))
+        self._outcomes.append(hit)
+        if not hit:
+            self._span = min(self._span, part)
+
+    @property
+    def hits(self) -> int:
+        """How many were at work."""
+        return sum(self._outcomes)
+
+    def __str__(self) -> str:
+        return f"{self.hits} of {len(self._outcomes)} kills hit a process at work"
+
+
 @pytest.fixture(scope="module")
 def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
     """How long an undisturbed ingest of four objects takes here."""
@@ -60,15 +93,15 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
     return crash_worker.run(settings, ("ingest", "H2"))
 
 
-def test_an_ingest_killed_at_forty_moments_ends_as_the_undisturbed_one(seconds: float) -> None:
-    hits = []
+@pytest.mark.parametrize("quarter", range(4))
+def test_an_ingest_killed_at_forty_moments_ends_as_the_undisturbed_one(seconds: float, quarter: int) -> None:
+    kills = Kills(seconds)
 
     def trial(folder: Path, chance: random.Random) -> None:
         settings = varied_settings(folder, chance)
         store = FolderObjectStore(settings.raw_results)
         land(store, range(3))
-        span = seconds * (2.5 if settings.batch_bytes == 1 else 1.0)
-        hits.append(work_and_kill([Worker(settings, [("ingest", "H2")])], [chance.uniform(0, span)]))
+        kills.strike(Worker(settings, [("ingest", "H2")]), chance, 2.5 if settings.batch_bytes == 1 else 1.0)
         land(store, [chance.randrange(3)], name="redelivered")
         land(store, [3])
         crash_worker.run(settings, ("ingest", "H2"))
@@ -76,8 +109,8 @@ def test_an_ingest_killed_at_forty_moments_ends_as_the_undisturbed_one(seconds: 
         assert content(installation) == undisturbed(h2(*range(4)))
         assert_at_rest(installation)
 
-    run_trials(trial, 40, first_seed=1000)
-    assert sum(hits) >= 20, f"only {sum(hits)} of 40 kills hit a process at work"
+    run_trials(trial, 10, first_seed=1000 + 100 * quarter, enough=lambda: kills.hits >= 5)
+    assert kills.hits >= 5, f"only {kills}"
 
 
 def test_a_run_killed_again_and_again_gets_done(seconds: float) -> None:

@@ -84,6 +84,7 @@ def test_the_files_of_every_retained_version_stay_however_old_they_are(installat
     assert_at_rest(installation)
 
 
+@pytest.mark.usefixtures("at_noon")
 def test_what_compaction_and_expiry_have_put_out_of_use_goes(installation: Installation) -> None:
     three_batches(installation)
     later = now() + dt.timedelta(days=400)
