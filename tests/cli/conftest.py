@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,6 @@ MONITORING = (
     "MONITORING_EXPORT_FORMAT",
     "CONTAINER_TYPE",
 )
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """The command sets up logging for its process, which here is the tests'."""
-    loggers = [logging.getLogger(name) for name in (None, "simulation", "qpipe_cli", "qpipe_assets", "qpipe_resources")]
-    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
-    yield
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
 
 
 @pytest.fixture
