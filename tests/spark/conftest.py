@@ -23,6 +23,7 @@ ENVIRONMENT_SECRET = "sentinel-of-the-environment"
 OPTION_SECRET = "sentinel-of-an-option"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups, also where this folder alone is asked for
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process has the session, so one process runs its tests; who is first waits for its start, too."""
     for item in items:
