@@ -6,9 +6,8 @@ The launcher's own monitoring sees the death of a run's process as long as the c
 
 import dagster as dg
 
-from qpipe_assets.campaign_progress import process_lives
+from qpipe_assets.campaign_progress import COMPUTING, process_lives
 
-_COMPUTING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _GONE = "the process of this run is gone: it was killed together with its code server"
 
 
@@ -22,11 +21,11 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     instance = context.instance
     gone = [
         record.dagster_run.run_id
-        for record in instance.get_run_records(dg.RunsFilter(statuses=_COMPUTING))
+        for record in instance.get_run_records(dg.RunsFilter(statuses=list(COMPUTING)))
         if not process_lives(record.dagster_run)
     ]
     # A process says how its run ended before it ends: by now, where it did so.
-    lost = [run for one in gone if (run := instance.get_run_by_id(one)) is not None and run.status in _COMPUTING]
+    lost = [run for one in gone if (run := instance.get_run_by_id(one)) is not None and run.status in COMPUTING]
     for run in lost:
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, _GONE)

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dagster import DagsterRunStatus
+
 from qpipe_assets.campaign import IDENTITY_DIGITS
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ A run that is launched again inherits its tags: another run's process says nothi
 """
 
 UNNAMED = "-"
+COMPUTING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
+"""What Dagster calls a run whose process is taken to be there."""
 
 
 class Progress(enum.StrEnum):

@@ -10,13 +10,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qpipe_resources.durable_files import put_in_place
 from qpipe_resources.errors import ServiceError
-from qpipe_resources.object_store import sync_folder
 
 if TYPE_CHECKING:
     from qpipe_resources.settings import Settings
@@ -45,12 +44,8 @@ def copy_catalog(settings: Settings, folder: Path) -> Path:
     """
     if settings.env != "local":
         copy = folder / POSTGRESQL_COPY
-        part = _part_of(copy)
-        try:
+        with put_in_place(copy) as part:
             _run_client(settings, "pg_dump", ["--format=custom", "--no-owner", "--no-acl", f"--file={part}"])
-            _put_in_place(part, copy)
-        finally:
-            part.unlink(missing_ok=True)
         return copy
     copy_sqlite(settings.catalog_database, folder / SQLITE_COPY)
     return folder / SQLITE_COPY
@@ -94,32 +89,18 @@ def copy_sqlite(source: Path, target: Path) -> None:
     Raises:
         CatalogCopyError: the source cannot be read, or is damaged.
     """
-    part = _part_of(target)
     try:
-        read_only = f"{source.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(read_only, uri=True)) as one, closing(sqlite3.connect(part)) as other:
-            one.backup(other)
-            found = other.execute("PRAGMA integrity_check").fetchone()[0]
-            # A copy is one file: whoever opens it makes its own log.
-            other.execute("PRAGMA journal_mode=DELETE")
-        if found != "ok":
-            raise CatalogCopyError(f"{source} is damaged ({found}): use an earlier backup")
-        _put_in_place(part, target)
+        with put_in_place(target) as part:
+            read_only = f"{source.absolute().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(read_only, uri=True)) as one, closing(sqlite3.connect(part)) as other:
+                one.backup(other)
+                found = other.execute("PRAGMA integrity_check").fetchone()[0]
+                # A copy is one file: whoever opens it makes its own log.
+                other.execute("PRAGMA journal_mode=DELETE")
+            if found != "ok":
+                raise CatalogCopyError(f"{source} is damaged ({found}): use an earlier backup")
     except sqlite3.Error as error:
         raise CatalogCopyError(f"{source} cannot be copied ({error}): look at its disk") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _part_of(path: Path) -> Path:
-    return path.with_name(f".tmp-{uuid.uuid4().hex}")
-
-
-def _put_in_place(part: Path, target: Path) -> None:
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, target)
-    sync_folder(target.parent)
 
 
 def _refuse_what_is_there(database: Path) -> None:

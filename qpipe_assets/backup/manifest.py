@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qpipe_assets.backup.durable_files import write_lines
+from qpipe_resources.durable_files import write_lines
 
 NAME = "objects.jsonl"
 

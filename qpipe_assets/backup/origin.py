@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qpipe_assets.backup.durable_files import write_lines
 from qpipe_assets.backup.manifest import BackupDamagedError
 from qpipe_assets.tables import schemas
+from qpipe_resources.durable_files import write_lines
 from qpipe_resources.object_store import make_durable_folder
 from qpipe_resources.opening import open_lakehouse
 from qpipe_resources.settings import Settings

@@ -7,8 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qpipe_assets.backup.durable_files import copy_file
 from qpipe_assets.backup.part import Log, Part
+from qpipe_resources.durable_files import copy_file
 from qpipe_resources.outbox import SENT, UNDELIVERED
 
 OUTBOX = "outbox"

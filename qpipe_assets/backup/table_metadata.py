@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from qpipe_assets.backup.durable_files import write_bytes
 from qpipe_resources.catalog_copy import CatalogCopyError
+from qpipe_resources.durable_files import write_bytes
 from qpipe_resources.locations import without_scheme
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dagster import DagsterRunStatus, RunsFilter
+from dagster import RunsFilter
 
 from qpipe_assets.campaign import IDENTITY_DIGITS, PlannedRun
-from qpipe_assets.campaign_progress import CAMPAIGN_TAG, Progress, ProgressLog, ToldProgress, process_lives
+from qpipe_assets.campaign_progress import CAMPAIGN_TAG, COMPUTING, Progress, ProgressLog, ToldProgress, process_lives
 from qpipe_assets.feasibility import refusals
 from qpipe_assets.landing import Landing
 from qpipe_assets.partitions import PARTITION_TAG
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from qpipe_assets.campaigns.campaign_file import Campaign
     from qpipe_assets.tables.installation import Installation
 
-_COMPUTING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 LATEST_RUNS = 3
 """Dagster runs of each molecule, the latest ones, whose logs are read in any case."""
 MOST_RUNS = 20
@@ -165,7 +164,7 @@ class CampaignCount:
             untold.difference_update(line.identity for line in lines)
         told = _Told()
         for run, lines in reversed(latest):
-            told.read(lines, lives=run.status in _COMPUTING and process_lives(run))
+            told.read(lines, lives=run.status in COMPUTING and process_lives(run))
         return told
 
 

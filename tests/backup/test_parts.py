@@ -12,10 +12,10 @@ import pytest
 
 from qpipe_assets.backup import dagster_copies, record_copies
 from qpipe_assets.backup.dagster_copies import copy_databases
-from qpipe_assets.backup.durable_files import copy_file
 from qpipe_assets.backup.failures import Failures
 from qpipe_assets.backup.record_copies import copy_records, forget_other_records, put_records_back
 from qpipe_resources.catalog_copy import CatalogCopyError, copy_sqlite
+from qpipe_resources.durable_files import copy_file
 from tests.backup.losses import silent
 
 
